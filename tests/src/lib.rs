@@ -1,0 +1,1 @@
+//! Victim programs, transcripts and the harness that plays them.

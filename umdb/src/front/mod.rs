@@ -1,0 +1,2 @@
+//! front
+pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }

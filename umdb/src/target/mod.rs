@@ -1,0 +1,185 @@
+//! What is looked at: a live process, a core file, or an image made by a test.
+//!
+//! **Owns** every system call on another process and every byte read from a core. Opening a target
+//! captures its maps, modules, auxiliary vector, threads and registers as values; afterwards only memory is
+//! read. **May use** nothing else of umdb. **Promises** partial reads instead of failures, a stopped process let
+//! go unharmed on drop, error and Ctrl-C, and no ptrace call outside of this folder.
+
+use std::{path::PathBuf, sync::Arc};
+
+/// Memory of a target.
+pub trait Memory: Send + Sync {
+    /// Reads bytes from `address` on into `buffer` and returns how many could be read before the first
+    /// unreadable one.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize;
+
+    /// A direct view of `[address, address + length)`, where the memory is mapped here as a whole (cores).
+    fn view(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let _ = (address, length);
+        None
+    }
+}
+
+/// What kind of target it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A live process, stopped while the target is open.
+    Live {
+        /// Process identifier.
+        pid: u32,
+    },
+    /// A process started by `umdb run`, stopped at its end.
+    Exiting {
+        /// Process identifier.
+        pid: u32,
+    },
+    /// A core file.
+    Core {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Made by a test.
+    Synthetic,
+}
+
+/// A mapping of the target's address space.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// Readable.
+    pub read: bool,
+    /// Writable.
+    pub write: bool,
+    /// Executable.
+    pub execute: bool,
+    /// Shared with other processes.
+    pub shared: bool,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Path of the file, or a name in brackets such as `[heap]`; none for anonymous memory.
+    pub name: Option<String>,
+}
+
+/// A loadable segment of a module, at its address in the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleSegment {
+    /// First address.
+    pub start: u64,
+    /// One past the last address, bss included.
+    pub end: u64,
+    /// One past the last address that comes from the file.
+    pub file_end: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Writable.
+    pub write: bool,
+    /// Executable.
+    pub execute: bool,
+}
+
+/// An executable or shared object in the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Last part of the path, as shown before the grave accent.
+    pub name: String,
+    /// Path as the target sees it.
+    pub path: String,
+    /// What to add to an address in the file to get the one in the target.
+    pub bias: u64,
+    /// First address of its mappings.
+    pub start: u64,
+    /// One past the last address of its segments.
+    pub end: u64,
+    /// Its PT_LOAD segments.
+    pub segments: Vec<ModuleSegment>,
+    /// Address and size of its notes in the target (PT_NOTE).
+    pub notes: Vec<(u64, u64)>,
+    /// Address of `.dynamic` in the target, when it has one.
+    pub dynamic: Option<u64>,
+    /// Build-id, when its note could be read.
+    pub build_id: Option<Vec<u8>>,
+    /// It is the main program: its symbols are shown without object name.
+    pub is_program: bool,
+}
+
+/// Registers of a thread. Names are those of the x86-64 manuals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Registers {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub orig_rax: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub eflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+}
+
+/// A thread of the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// Kernel's thread identifier.
+    pub tid: u32,
+    /// Name, when known.
+    pub name: Option<String>,
+    /// Registers at the moment of the stop, none when they could not be read.
+    pub registers: Option<Registers>,
+    /// It stands at its end (PTRACE_EVENT_EXIT): frames below that of `exit` are dead.
+    pub at_exit: bool,
+}
+
+/// An opened target. Dropping it lets a stopped process go on.
+pub struct Target {
+    /// What kind it is.
+    pub kind: Kind,
+    /// Its memory.
+    pub memory: Arc<dyn Memory>,
+    /// Its mappings in order of address.
+    pub mappings: Vec<Mapping>,
+    /// Its modules in order of address.
+    pub modules: Vec<Module>,
+    /// Its auxiliary vector.
+    pub auxv: Vec<(u64, u64)>,
+    /// Its threads; the one that got the signal first in a core, else the leader first.
+    pub threads: Vec<Thread>,
+    /// Path of the executable as the target sees it.
+    pub executable: Option<String>,
+    /// Signal that ended the process of a core.
+    pub signal: Option<i32>,
+    /// Command line, as far as known.
+    pub arguments: Option<String>,
+    /// What could not be had: one line each. A verdict about leaks needs all threads' registers.
+    pub warnings: Vec<String>,
+    /// Keeps the process stopped; its drop lets it go.
+    #[allow(dead_code)]
+    hold: Option<Box<dyn Send + Sync>>,
+}
+
+/// Why a target could not be opened, or a process not run.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Error {
+    /// One line: what could not be done, to which object.
+    pub what: String,
+    /// The next step to try, one line, when there is one.
+    pub hint: Option<String>,
+}
