@@ -5,7 +5,12 @@
 //! read. **May use** nothing else of umdb. **Promises** partial reads instead of failures, a stopped process let
 //! go unharmed on drop, error and Ctrl-C, and no ptrace call outside of this folder.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    ffi::OsString,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Memory of a target.
 pub trait Memory: Send + Sync {
@@ -17,6 +22,34 @@ pub trait Memory: Send + Sync {
     fn view(&self, address: u64, length: usize) -> Option<&[u8]> {
         let _ = (address, length);
         None
+    }
+
+    /// Reads the whole of `buffer` from `address` on, or says that it could not.
+    fn read_all(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.read(address, buffer) == buffer.len()
+    }
+
+    /// Reads a little-endian word of 8 bytes.
+    fn read_u64(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read_all(address, &mut bytes)
+            .then(|| u64::from_le_bytes(bytes))
+    }
+
+    /// Reads a little-endian word of 4 bytes.
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.read_all(address, &mut bytes)
+            .then(|| u32::from_le_bytes(bytes))
+    }
+
+    /// Reads a string that ends with a zero byte within `limit` bytes. Bytes that are not UTF-8 are replaced.
+    fn read_string(&self, address: u64, limit: usize) -> Option<String> {
+        let mut bytes = vec![0; limit.min(1 << 16)];
+        let got = self.read(address, &mut bytes);
+        let text = bytes.get(..got)?;
+        let end = text.iter().position(|&b| b == 0)?;
+        Some(String::from_utf8_lossy(text.get(..end)?).into_owned())
     }
 }
 
@@ -169,6 +202,8 @@ pub struct Target {
     pub arguments: Option<String>,
     /// What could not be had: one line each. A verdict about leaks needs all threads' registers.
     pub warnings: Vec<String>,
+    /// How the process of `Kind::Exiting` is about to end.
+    pub exit: Option<ExitKind>,
     /// Keeps the process stopped; its drop lets it go.
     #[allow(dead_code)]
     hold: Option<Box<dyn Send + Sync>>,
@@ -182,4 +217,151 @@ pub struct Error {
     pub what: String,
     /// The next step to try, one line, when there is one.
     pub hint: Option<String>,
+}
+
+/// A program to run until its end.
+#[derive(Debug, Clone, Default)]
+pub struct RunSpec {
+    /// The program: a path, or a name that is searched in `PATH`.
+    pub program: OsString,
+    /// Its arguments, without the program's own name.
+    pub args: Vec<OsString>,
+    /// What is added to (or replaces in) the environment of umdb.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// What became of a program that was run.
+pub enum RunOutcome {
+    /// It stands at its end and can be looked at; `Target::finish` lets it end.
+    Exiting(Target),
+    /// It ended without a stop (SIGKILL): there is nothing to look at.
+    Gone(ExitKind),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitKind {
+    /// By exit, with this status.
+    Exited(i32),
+    /// By this signal; whether a core was dumped.
+    Signaled(i32, bool),
+}
+
+impl ExitKind {
+    /// The status as a shell shows it: 128 is added to a signal's number.
+    pub fn status(self) -> i32 {
+        match self {
+            ExitKind::Exited(status) => status,
+            ExitKind::Signaled(signal, _) => 128 + signal,
+        }
+    }
+}
+
+impl Target {
+    /// Stops all threads of process `pid` and captures its state. It goes on when the target is dropped.
+    pub fn attach(_pid: u32) -> Result<Target, Error> {
+        todo!()
+    }
+
+    /// Runs a program until all its threads stand at their end.
+    ///
+    /// Ctrl-C reaches the program and not us while we wait.
+    pub fn run(_spec: &RunSpec) -> Result<RunOutcome, Error> {
+        todo!()
+    }
+
+    /// Opens a core file; `program` is the executable when the core's own notes do not lead to it.
+    pub fn open_core(_core: &Path, _program: Option<&Path>) -> Result<Target, Error> {
+        todo!()
+    }
+
+    /// A target made of parts, for tests.
+    pub fn synthetic(
+        memory: impl Memory + 'static,
+        mappings: Vec<Mapping>,
+        modules: Vec<Module>,
+        threads: Vec<Thread>,
+    ) -> Target {
+        Target {
+            kind: Kind::Synthetic,
+            memory: Arc::new(memory),
+            mappings,
+            modules,
+            auxv: Vec::new(),
+            threads,
+            executable: None,
+            signal: None,
+            arguments: None,
+            warnings: Vec::new(),
+            exit: None,
+            hold: None,
+        }
+    }
+
+    /// Lets a process of `Kind::Exiting` end, and returns how it did; a live process goes on.
+    ///
+    /// `None` for a target that is not a program that was run.
+    pub fn finish(self) -> Option<ExitKind> {
+        todo!()
+    }
+
+    /// Process identifier of a live target.
+    pub fn pid(&self) -> Option<u32> {
+        match self.kind {
+            Kind::Live { pid } | Kind::Exiting { pid } => Some(pid),
+            Kind::Core { .. } | Kind::Synthetic => None,
+        }
+    }
+
+    /// The mapping that holds `address`.
+    pub fn mapping_at(&self, address: u64) -> Option<&Mapping> {
+        let after = self.mappings.partition_point(|m| m.start <= address);
+        let mapping = self.mappings.get(after.checked_sub(1)?)?;
+        (address < mapping.end).then_some(mapping)
+    }
+
+    /// The module one of whose segments holds `address`.
+    pub fn module_at(&self, address: u64) -> Option<&Module> {
+        self.modules
+            .iter()
+            .find(|m| m.segment_at(address).is_some())
+    }
+
+    /// Opens the file of a module, if it is the very file that is loaded (same build-id).
+    pub fn open_module_file(&self, _module: &Module) -> Option<File> {
+        todo!()
+    }
+}
+
+impl Module {
+    /// The segment that holds `address`.
+    pub fn segment_at(&self, address: u64) -> Option<&ModuleSegment> {
+        self.segments
+            .iter()
+            .find(|s| s.start <= address && address < s.end)
+    }
+}
+
+/// Memory made of pieces, for tests.
+#[derive(Debug, Clone, Default)]
+pub struct Image {
+    pieces: std::collections::BTreeMap<u64, Vec<u8>>,
+}
+
+impl Image {
+    /// Memory with nothing in it.
+    pub fn new() -> Image {
+        Image::default()
+    }
+
+    /// Puts bytes at an address; what was there before is overwritten.
+    pub fn write(&mut self, _address: u64, _bytes: &[u8]) {
+        todo!()
+    }
+}
+
+impl Memory for Image {
+    fn read(&self, _address: u64, _buffer: &mut [u8]) -> usize {
+        todo!()
+    }
 }
