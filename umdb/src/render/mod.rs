@@ -1,1 +1,10 @@
-//! render
+//! Reports as text for people and as JSON for machines.
+//!
+//! **Owns** how every typed cell looks. **May use** only `report`. **Promises** the column shapes of mdb's
+//! libumem commands, and in JSON real numbers, with addresses as hexadecimal strings.
+
+mod json;
+mod text;
+
+pub use json::to_json;
+pub use text::{frame_text, write_text};

@@ -1,0 +1,387 @@
+//! Text in the shapes that mdb users know.
+
+use std::fmt::Write;
+
+use crate::report::{
+    Align, Cell, Column, Frame, List, Piece, Report, Row, Section, Sentence, Stack, StackView,
+    Table, Total,
+};
+
+/// Characters of the line above a total.
+const RULE: usize = 72;
+/// Characters of a label in a list of fields.
+const LABEL: usize = 16;
+
+/// The sections of a report as text; warnings are not part of it.
+#[must_use]
+pub fn write_text(report: &Report) -> String {
+    let mut out = String::new();
+    for section in &report.sections {
+        if !out.is_empty() && !out.ends_with("\n\n") {
+            out.push('\n');
+        }
+        write_section(&mut out, section);
+    }
+    out
+}
+
+fn write_section(out: &mut String, section: &Section) {
+    match section {
+        Section::Table(table) => write_table(out, table),
+        Section::List(list) => write_list(out, list),
+        Section::Fields(fields) => {
+            for field in &fields.fields {
+                let label = format!("{}:", field.label);
+                line(
+                    out,
+                    &format!("{label:<LABEL$}{}", sentence_text(&field.value)),
+                );
+            }
+        }
+        Section::Text(text) => {
+            out.push_str(&text.body);
+            if !text.body.ends_with('\n') {
+                out.push('\n');
+            }
+        }
+        Section::Group(group) => group
+            .sections
+            .iter()
+            .for_each(|part| write_section(out, part)),
+    }
+}
+
+fn write_list(out: &mut String, list: &List) {
+    for item in &list.items {
+        if list.spaced {
+            out.push('\n');
+        }
+        line(out, &sentence_text(&item.sentence));
+        write_stacks(out, &item.stacks, list.stacks);
+    }
+}
+
+fn write_table(out: &mut String, table: &Table) {
+    let titles: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| column.title.to_owned())
+        .collect();
+    write_lines(out, &table.columns, &titles);
+    for row in &table.rows {
+        write_lines(out, &table.columns, &row_texts(&table.columns, row));
+        write_stacks(out, &row.stacks, table.stacks);
+        if table.spaced {
+            out.push('\n');
+        }
+    }
+    if let Some(total) = &table.total {
+        write_total(out, total);
+    }
+}
+
+fn row_texts(columns: &[Column], row: &Row) -> Vec<String> {
+    columns
+        .iter()
+        .zip(&row.cells)
+        .map(|(column, cell)| column_text(column, cell))
+        .collect()
+}
+
+fn column_text(column: &Column, cell: &Cell) -> String {
+    match cell {
+        Cell::Address(address) if column.padded => format!("{address:016x}"),
+        other => cell_text(other),
+    }
+}
+
+/// Writes cells line by line; a line that no column stands on ends the row.
+fn write_lines(out: &mut String, columns: &[Column], texts: &[String]) {
+    for number in 0.. {
+        let mut cells = columns
+            .iter()
+            .zip(texts)
+            .filter(|(c, _)| c.line == number && !c.hidden)
+            .peekable();
+        if cells.peek().is_none() {
+            return;
+        }
+        let padded: Vec<String> = cells.map(|(column, text)| pad(column, text)).collect();
+        line(out, &padded.join(" "));
+    }
+}
+
+fn pad(column: &Column, text: &str) -> String {
+    let width = column.width;
+    match column.align {
+        Align::Left => format!("{text:<width$}"),
+        Align::Right => format!("{text:>width$}"),
+    }
+}
+
+fn write_total(out: &mut String, total: &Total) {
+    line(out, &"-".repeat(RULE));
+    let (label, count) = total.widths;
+    let rest = sentence_text(&total.rest);
+    line(
+        out,
+        &format!("{:>label$} {:>count$}{rest}", "Total", total.count),
+    );
+}
+
+fn write_stacks(out: &mut String, stacks: &[Stack], view: StackView) {
+    let indent = match view {
+        StackView::Hidden => return,
+        StackView::Indented(blanks) => " ".repeat(blanks),
+        StackView::Tabbed => "\t ".to_owned(),
+    };
+    for stack in stacks {
+        if let Some(label) = &stack.label {
+            line(out, &format!("{indent}{label}"));
+        }
+        for frame in &stack.frames {
+            line(out, &format!("{indent}{}", frame_text(frame)));
+        }
+        if let Some(cut) = stack.cut {
+            line(out, &format!("{indent}({cut})"));
+        }
+    }
+}
+
+/// Words and shown values of a sentence.
+pub(super) fn sentence_text(sentence: &Sentence) -> String {
+    let mut text = String::new();
+    for piece in &sentence.0 {
+        match piece {
+            Piece::Words(words) => text.push_str(words),
+            Piece::Value {
+                cell, shown: true, ..
+            } => text.push_str(&cell_text(cell)),
+            Piece::Value { shown: false, .. } => {}
+        }
+    }
+    text
+}
+
+fn cell_text(cell: &Cell) -> String {
+    match cell {
+        Cell::Empty => String::new(),
+        Cell::Unknown => "?".to_owned(),
+        Cell::Address(value) | Cell::Time(value) => format!("{value:x}"),
+        Cell::Bytes(value) | Cell::Count(value) | Cell::Number(value) => value.to_string(),
+        Cell::ByteRange(least, most) if least == most => least.to_string(),
+        Cell::ByteRange(least, most) => format!("{least}-{most}"),
+        Cell::Ago(ns) => format!("T-{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000),
+        Cell::Duration(ns) => format!(
+            "{}.{:03} seconds",
+            ns / 1_000_000_000,
+            ns / 1_000_000 % 1000
+        ),
+        Cell::Symbol(frame) => symbol_text(frame),
+        Cell::Flags { bits, digits } => format!("{bits:0width$x}", width = usize::from(*digits)),
+        Cell::Memory(bytes) => memory_text(bytes),
+        Cell::Text(text) => text.clone(),
+    }
+}
+
+fn memory_text(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// ``object`symbol+0xoff``, without object for the main program; what is unknown is left out.
+fn symbol_text(frame: &Frame) -> String {
+    let offset = |name: &str| match frame.offset {
+        0 => name.to_owned(),
+        offset => format!("{name}+{offset:#x}"),
+    };
+    match (&frame.object, &frame.symbol) {
+        (Some(object), Some(symbol)) if !frame.is_program => format!("{object}`{}", offset(symbol)),
+        (_, Some(symbol)) => offset(symbol),
+        (Some(object), None) => format!("{object}+{:#x}", frame.offset),
+        (None, None) => format!("{:#x}", frame.address),
+    }
+}
+
+/// A line of a stack: the symbol, then where its source is, as far as known.
+#[must_use]
+pub fn frame_text(frame: &Frame) -> String {
+    let mut text = symbol_text(frame);
+    if frame.inlined {
+        text.push_str(" (inlined)");
+    }
+    if let Some(file) = &frame.file {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let _ = write!(text, " at {name}");
+        if let Some(number) = frame.line {
+            let _ = write!(text, ":{number}");
+        }
+    }
+    if frame.guessed {
+        text.push_str(" (guessed)");
+    }
+    text
+}
+
+/// Adds a line without blanks at its end, with control characters made visible.
+fn line(out: &mut String, text: &str) {
+    for character in text.trim_end().chars() {
+        match character {
+            '\t' => out.push('\t'),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn main_frame() -> Frame {
+        Frame {
+            address: 0x40112f,
+            is_program: true,
+            object: Some("victim".into()),
+            symbol: Some("main".into()),
+            offset: 0x2f,
+            file: Some("/src/victim.c".into()),
+            line: Some(12),
+            ..Frame::default()
+        }
+    }
+
+    fn leaks() -> Table {
+        let mut table = Table::new(
+            "buffers",
+            vec![
+                Column::left("cache", "CACHE", 16).padded(),
+                Column::right("leaked", "LEAKED", 7),
+                Column::right("bufctl", "BUFCTL", 16).padded(),
+                Column::left("caller", "CALLER", 0),
+                Column::hidden("bytes"),
+            ],
+        );
+        table.push(vec![
+            Cell::Address(0x45_8a08),
+            Cell::Count(12),
+            Cell::Address(0x4a_1c40),
+            Cell::Symbol(main_frame()),
+            Cell::Bytes(384),
+        ]);
+        table.total = Some(Total {
+            widths: (16, 7),
+            count: 12,
+            key: "buffers",
+            rest: Sentence::new().words(" buffers, ").bytes("bytes", 384),
+        });
+        table
+    }
+
+    #[test]
+    fn findleaks_has_the_shape_of_mdb() {
+        let report = Report {
+            sections: vec![leaks().into()],
+            ..Report::default()
+        };
+        let expected = "\
+CACHE             LEAKED           BUFCTL CALLER
+0000000000458a08      12 00000000004a1c40 main+0x2f
+------------------------------------------------------------------------
+           Total      12 buffers, 384 bytes
+";
+        assert_eq!(write_text(&report), expected);
+    }
+
+    #[test]
+    fn rows_of_several_lines_carry_their_stacks() {
+        let mut table = Table::new(
+            "bufctl",
+            vec![
+                Column::right("bufctl", "ADDR", 16),
+                Column::right("buffer", "BUFADDR", 16),
+                Column::right("cache", "CACHE", 33).on_line(1),
+            ],
+        );
+        table.stacks = StackView::Indented(17);
+        table.spaced = true;
+        table.rows.push(Row {
+            cells: vec![
+                Cell::Address(0x10),
+                Cell::Address(0x20),
+                Cell::Address(0x30),
+            ],
+            stacks: vec![Stack {
+                key: "allocated",
+                frames: vec![main_frame()],
+                ..Stack::default()
+            }],
+        });
+        let report = Report {
+            sections: vec![table.into()],
+            ..Report::default()
+        };
+        let expected = "            ADDR          BUFADDR
+                            CACHE
+              10               20
+                               30
+                 main+0x2f at victim.c:12
+
+";
+        assert_eq!(write_text(&report), expected);
+    }
+
+    #[test]
+    fn symbols_name_what_is_known() {
+        let library = Frame {
+            is_program: false,
+            object: Some("libc.so.6".into()),
+            ..main_frame()
+        };
+        assert_eq!(symbol_text(&library), "libc.so.6`main+0x2f");
+        assert_eq!(
+            symbol_text(&Frame {
+                offset: 0,
+                ..library.clone()
+            }),
+            "libc.so.6`main"
+        );
+        assert_eq!(
+            symbol_text(&Frame {
+                symbol: None,
+                ..library.clone()
+            }),
+            "libc.so.6+0x2f"
+        );
+        assert_eq!(
+            symbol_text(&Frame {
+                address: 0xbeef,
+                ..Frame::default()
+            }),
+            "0xbeef"
+        );
+    }
+
+    #[test]
+    fn control_characters_of_the_target_do_not_reach_the_terminal() {
+        let list = List::one(
+            "x",
+            Sentence::new().value("name", Cell::text("a\x1b[2Jb\n")),
+        );
+        let report = Report {
+            sections: vec![list.into()],
+            ..Report::default()
+        };
+        assert_eq!(write_text(&report), "a\\u{1b}[2Jb\\n\n");
+    }
+
+    #[test]
+    fn times_before_the_newest_event_have_nine_digits() {
+        assert_eq!(cell_text(&Cell::Ago(1_000_000_042)), "T-1.000000042");
+    }
+}
