@@ -1,0 +1,256 @@
+//! Buffers and blocks: what is known about each.
+
+use umem_layout::{AuditRecord, Trailer, cache_flag, decode_size, family};
+
+use super::{Block, Cache, Heap, Slab};
+use crate::layout::Damage;
+
+/// A buffer: chunk `index` of slab `slab`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Buffer {
+    /// Index in [`Heap::slabs`].
+    pub slab: u32,
+    /// Index in the slab.
+    pub index: u32,
+}
+
+/// A buffer of a cache, or a block of an arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// Buffer of a cache.
+    Buffer(Buffer),
+    /// Index in [`Heap::blocks`].
+    Block(u32),
+}
+
+/// What an address in the heap belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// A chunk, allocated or not; the offset may be that of its trailer.
+    Buffer(Buffer, u64),
+    /// A slab, outside of its chunks.
+    Slab(u32),
+    /// An allocated block; the offset counts from the user's address and may be negative.
+    Block(u32, i64),
+    /// A free piece of an arena of blocks: index in [`Heap::gaps`].
+    Gap(u32),
+}
+
+impl Heap {
+    /// What an address belongs to.
+    #[must_use]
+    pub fn find(&self, address: u64) -> Option<Location> {
+        if let Some(index) = self.slab_at(address) {
+            let chunk = self.slabs[index as usize].chunk_at(address);
+            let buffer = |(chunk, offset)| {
+                Location::Buffer(
+                    Buffer {
+                        slab: index,
+                        index: chunk,
+                    },
+                    offset,
+                )
+            };
+            return Some(chunk.map_or(Location::Slab(index), buffer));
+        }
+        if let Some(index) = self.block_at(address) {
+            let start = self.blocks[index as usize].buffer;
+            return Some(Location::Block(
+                index,
+                address.wrapping_sub(start).cast_signed(),
+            ));
+        }
+        let after = self.gaps.partition_point(|gap| gap.start <= address);
+        let index = after.checked_sub(1)?;
+        (address < self.gaps[index].end).then_some(Location::Gap(index as u32))
+    }
+
+    /// Number of a buffer.
+    #[must_use]
+    pub fn number(&self, buffer: Buffer) -> usize {
+        self.slab(buffer).first + buffer.index as usize
+    }
+
+    /// The slab of a buffer.
+    #[must_use]
+    pub fn slab(&self, buffer: Buffer) -> &Slab {
+        &self.slabs[buffer.slab as usize]
+    }
+
+    /// The cache of a buffer.
+    #[must_use]
+    pub fn cache(&self, buffer: Buffer) -> &Cache {
+        &self.caches[self.slab(buffer).cache as usize]
+    }
+
+    /// The block with an index.
+    #[must_use]
+    pub fn block(&self, index: u32) -> &Block {
+        &self.blocks[index as usize]
+    }
+
+    /// Where the user's bytes begin.
+    #[must_use]
+    pub fn address(&self, object: Object) -> u64 {
+        match object {
+            Object::Buffer(buffer) => self.slab(buffer).buffer(buffer.index),
+            Object::Block(index) => self.block(index).buffer,
+        }
+    }
+
+    /// State of an object: [`umem_layout::buffer_state`].
+    #[must_use]
+    pub fn object_state(&self, object: Object) -> u8 {
+        match object {
+            Object::Buffer(buffer) => self.state(buffer),
+            Object::Block(index) => self.block(index).state,
+        }
+    }
+
+    /// Name of the cache or arena.
+    #[must_use]
+    pub fn owner_name(&self, object: Object) -> &str {
+        match object {
+            Object::Buffer(buffer) => &self.cache(buffer).name,
+            Object::Block(index) => &self.arenas[self.block(index).arena as usize].name,
+        }
+    }
+
+    /// Address of the cache or arena.
+    #[must_use]
+    pub fn owner_address(&self, object: Object) -> u64 {
+        match object {
+            Object::Buffer(buffer) => self.cache(buffer).address,
+            Object::Block(index) => self.arenas[self.block(index).arena as usize].address,
+        }
+    }
+
+    /// Address of the audit record, which mdb users call bufctl; none where none is kept.
+    #[must_use]
+    pub fn record_address(&self, object: Object) -> Option<u64> {
+        match object {
+            Object::Buffer(buffer) => {
+                let records = self.slab(buffer).records;
+                let stride = self.reader.stride::<AuditRecord>() as u64;
+                (records != 0).then(|| records.wrapping_add(u64::from(buffer.index) * stride))
+            }
+            Object::Block(index) => {
+                let block = self.block(index);
+                block.is_audited().then_some(block.record_address)
+            }
+        }
+    }
+
+    /// Who allocated and who freed an object; none where no record is kept.
+    pub fn record(&self, object: Object) -> Option<Result<AuditRecord, Damage>> {
+        let address = self.record_address(object)?;
+        match object {
+            Object::Buffer(_) => Some(self.reader.one(address)),
+            Object::Block(index) => Some(Ok(self.block(index).record)),
+        }
+    }
+
+    /// Bytes that the program asked for; none where that is not kept, or damaged.
+    #[must_use]
+    pub fn requested(&self, object: Object) -> Option<u64> {
+        match object {
+            Object::Block(index) => Some(self.block(index).requested),
+            Object::Buffer(buffer) => {
+                let room = self.cache(buffer).record.buffer_size;
+                let recorded = match self.record(object) {
+                    Some(Ok(record)) => Some(u64::from(record.requested)),
+                    _ => self.requested_by_trailer(buffer),
+                };
+                recorded.filter(|&bytes| bytes <= room)
+            }
+        }
+    }
+
+    fn requested_by_trailer(&self, buffer: Buffer) -> Option<u64> {
+        let trailer = self.trailer(Object::Buffer(buffer))?.ok()?;
+        decode_size((trailer.redzone >> 32) as u32)
+    }
+
+    /// Bytes of an object as the program may use them: what it asked for, else what there is.
+    #[must_use]
+    pub fn size(&self, object: Object) -> u64 {
+        self.requested(object).unwrap_or_else(|| match object {
+            Object::Buffer(buffer) => self.cache(buffer).record.buffer_size,
+            Object::Block(index) => self.block(index).requested,
+        })
+    }
+
+    /// Address of the trailer; none where there is none.
+    #[must_use]
+    pub fn trailer_address(&self, object: Object) -> Option<u64> {
+        match object {
+            Object::Buffer(buffer) => {
+                let cache = self.cache(buffer);
+                cache.has_redzone().then(|| {
+                    self.address(object)
+                        .wrapping_add(cache.record.trailer_offset)
+                })
+            }
+            Object::Block(index) => {
+                let block = self.block(index);
+                let has_redzone = u32::from(block.flags) & cache_flag::REDZONE != 0;
+                has_redzone.then(|| {
+                    block
+                        .buffer
+                        .saturating_add(block.requested.next_multiple_of(8))
+                })
+            }
+        }
+    }
+
+    /// The trailer of an object; none where there is none.
+    pub fn trailer(&self, object: Object) -> Option<Result<Trailer, Damage>> {
+        self.trailer_address(object)
+            .map(|address| self.reader.one(address))
+    }
+
+    /// Which family of functions allocated an object.
+    #[must_use]
+    pub fn family(&self, object: Object) -> u8 {
+        match object {
+            Object::Block(index) => self.block(index).family,
+            Object::Buffer(buffer) => {
+                let mut byte = [family::NONE];
+                let families = self.slab(buffer).families;
+                if families != 0 {
+                    self.reader
+                        .fill(families.wrapping_add(u64::from(buffer.index)), &mut byte);
+                }
+                byte[0]
+            }
+        }
+    }
+
+    /// The object whose audit record is at an address.
+    #[must_use]
+    pub fn object_of_record(&self, address: u64) -> Option<Object> {
+        let stride = self.reader.stride::<AuditRecord>() as u64;
+        let of_slab = |(i, slab): (usize, &Slab)| {
+            let distance = address
+                .checked_sub(slab.records)
+                .filter(|_| slab.records != 0)?;
+            let index = distance / stride;
+            let is_record = distance % stride == 0 && index < u64::from(slab.capacity);
+            is_record.then_some(Object::Buffer(Buffer {
+                slab: i as u32,
+                index: index as u32,
+            }))
+        };
+        let of_block = |(i, block): (usize, &Block)| {
+            (block.is_audited() && block.record_address == address)
+                .then_some(Object::Block(i as u32))
+        };
+        let in_slabs = self.slabs.iter().enumerate().find_map(of_slab);
+        in_slabs.or_else(|| self.blocks.iter().enumerate().find_map(of_block))
+    }
+
+    /// The buffers of a slab that were ever handed out.
+    pub fn carved(&self, slab: u32) -> impl Iterator<Item = Buffer> + use<> {
+        (0..self.slabs[slab as usize].carved).map(move |index| Buffer { slab, index })
+    }
+}

@@ -1,0 +1,188 @@
+//! The model of synthetic heaps, whole and damaged.
+
+use umem_layout::{buffer_state, cache_flag};
+
+use super::{
+    Location, Object,
+    synthetic::{Builder, DEBUG, victim},
+};
+
+#[test]
+fn addresses_lead_to_their_buffers() {
+    let (mut builder, [kept, lost, freed]) = victim();
+    builder.publish();
+    let heap = builder.heap();
+    assert!(heap.damage.is_empty(), "{:?}", heap.damage);
+    let Some(Location::Buffer(buffer, 0)) = heap.find(kept.address) else {
+        panic!("no buffer")
+    };
+    assert_eq!(heap.state(buffer), buffer_state::ALLOCATED);
+    assert_eq!(heap.cache(buffer).name, "umem_alloc_64");
+    assert_eq!(heap.requested(Object::Buffer(buffer)), Some(50));
+    assert_eq!(
+        heap.record_address(Object::Buffer(buffer)),
+        Some(kept.record)
+    );
+    assert!(matches!(
+        heap.find(lost.address + 17),
+        Some(Location::Buffer(_, 17))
+    ));
+    let Some(Location::Buffer(buffer, 0)) = heap.find(freed.address) else {
+        panic!("no buffer")
+    };
+    assert_eq!(heap.state(buffer), buffer_state::FREE);
+    assert_eq!(
+        heap.object_of_record(freed.record),
+        Some(Object::Buffer(buffer))
+    );
+    assert_eq!(heap.object_of_record(freed.record + 8), None);
+    assert_eq!(heap.find(0x41), None);
+    let record = heap.record(Object::Buffer(buffer)).unwrap().unwrap();
+    assert_eq!(
+        heap.stack(record.alloc_stack).unwrap().pcs,
+        [0x40_0300, 0x40_0010]
+    );
+    assert!(heap.stack(0xffff).is_err());
+}
+
+#[test]
+fn the_log_gives_its_entries_newest_first() {
+    let (mut builder, _) = victim();
+    builder.publish();
+    let heap = builder.heap();
+    let log = heap.log(umem_layout::log_kind::TRANSACTION).unwrap();
+    let sequences: Vec<u64> = heap
+        .log_entries(&log)
+        .unwrap()
+        .iter()
+        .map(|entry| entry.sequence)
+        .collect();
+    assert_eq!(sequences, [4, 3, 2, 1]);
+    assert_eq!(log.entry_address(5), None);
+    assert_eq!(log.entry_address(1), Some(log.record.base));
+}
+
+#[test]
+fn blocks_and_the_room_between_them_are_found() {
+    let mut builder = Builder::new();
+    let stack = builder.stack(&[0x40_0100]);
+    let block = builder.block(20_000, stack);
+    builder.publish();
+    let heap = builder.heap();
+    assert!(heap.damage.is_empty(), "{:?}", heap.damage);
+    assert_eq!(heap.find(block + 9), Some(Location::Block(0, 9)));
+    assert_eq!(heap.requested(Object::Block(0)), Some(20_000));
+    assert_eq!(heap.trailer_address(Object::Block(0)), Some(block + 20_000));
+    assert!(matches!(heap.find(block + 0x8000), Some(Location::Gap(0))));
+}
+
+#[test]
+fn without_states_the_bitmap_tells_who_is_allocated() {
+    let mut builder = Builder::new();
+    let cache = builder.cache("umem_alloc_32", 32, 0);
+    let slab = builder.slab(cache);
+    let made = [(); 70].map(|()| builder.alloc(slab, 32, 0));
+    builder.publish();
+    let heap = builder.heap();
+    let states = heap.states_of(&heap.slabs[0]);
+    assert_eq!(
+        states
+            .iter()
+            .filter(|&&state| state == buffer_state::ALLOCATED)
+            .count(),
+        70
+    );
+    assert_eq!(heap.slabs[0].buffer(69), made[69].address);
+    assert_eq!(
+        heap.requested(Object::Buffer(super::Buffer { slab: 0, index: 3 })),
+        None
+    );
+}
+
+#[test]
+fn a_list_of_caches_that_loops_keeps_all_caches_with_slabs() {
+    let (mut builder, _) = victim();
+    let second = builder.cache("umem_alloc_128", 128, cache_flag::AUDIT);
+    builder.slab(second);
+    builder.publish();
+    let (first, second) = (builder.caches[0].0, builder.caches[1].0);
+    builder.write_word(second, first);
+    let heap = builder.heap();
+    assert_eq!(heap.caches.len(), 2);
+    assert!(
+        heap.damage.kept[0]
+            .to_string()
+            .contains("the list of caches loops")
+    );
+    builder.write_word(first, 0x4141_4141_4140);
+    let heap = builder.heap();
+    assert_eq!(
+        heap.caches.len(),
+        2,
+        "the slab of the lost cache leads to it"
+    );
+    assert!(heap.caches[1].unlisted);
+    assert!(heap.damage.kept[0].to_string().contains("cannot read"));
+}
+
+#[test]
+fn a_slab_that_cannot_be_is_left_out() {
+    let (mut builder, [kept, ..]) = victim();
+    let good = builder.cache("umem_alloc_128", 128, DEBUG);
+    let slab = builder.slab(good);
+    let made = builder.alloc(slab, 100, 0);
+    builder.publish();
+    let slabs = {
+        let heap = builder.heap();
+        heap.slabs[0].address
+    };
+    builder.image.write(slabs + 0x54, &u32::MAX.to_le_bytes());
+    let heap = builder.heap();
+    assert_eq!(heap.find(kept.address), None);
+    assert!(heap.find(made.address).is_some());
+    assert!(
+        heap.damage.kept[0].to_string().contains("a slab at"),
+        "{:?}",
+        heap.damage
+    );
+}
+
+#[test]
+fn every_single_damaged_word_of_the_structures_is_survived() {
+    let (mut builder, _) = victim();
+    let stack = builder.stack(&[0x40_0100]);
+    builder.block(20_000, stack);
+    builder.publish();
+    let words = [
+        0,
+        u64::MAX,
+        0x4141_4141_4141_4140,
+        super::synthetic::META,
+        super::synthetic::ROOT,
+    ];
+    let root: Vec<u64> = (0..0x250_u64)
+        .step_by(8)
+        .map(|offset| super::synthetic::ROOT + offset)
+        .collect();
+    let meta: Vec<u64> = (0..0x2000_u64)
+        .step_by(8)
+        .map(|offset| super::synthetic::META + offset)
+        .collect();
+    for at in root.into_iter().chain(meta) {
+        for word in words {
+            let mut damaged = builder.clone();
+            damaged.write_word(at, word);
+            let heap = damaged.heap();
+            for object in heap
+                .blocks
+                .iter()
+                .enumerate()
+                .map(|(i, _)| Object::Block(i as u32))
+            {
+                let _ = (heap.requested(object), heap.trailer(object));
+            }
+            let _ = heap.messages();
+            let _ = heap.log(1).map(|log| heap.log_entries(&log));
+        }
+    }
+}
