@@ -1,1 +1,30 @@
+//! `umem`: a slab, magazine and vmem allocator that publishes its state for the debugger `umdb`.
+//!
+//! As a preloaded library it is built by the crate `umem-preload`, which exports the malloc family over this one.
+//! Layers, each using only those before it:
+//!
+//! ```text
+//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → malloc, stats
+//! ```
+//!
+//! Locks, outermost first: init; list of threads; list of caches; a cache's depot; a cache's slab layer; list of arenas; an arena;
+//! regions; segments; stack depot. No lock is held while a stack is captured, a report written or the program
+//! called.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod cache;
+pub mod debug;
+pub mod fork;
+pub mod init;
+pub mod malloc;
+pub mod publish;
+pub mod raw;
+pub mod stats;
+pub mod sync;
+pub mod sys;
+pub mod thread;
+pub mod unwind;
+pub mod vmem;

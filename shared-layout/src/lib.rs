@@ -36,7 +36,11 @@ pub fn write_listing(out: &mut dyn core::fmt::Write) -> core::fmt::Result {
     for (name, size, fields) in STRUCTS {
         writeln!(out, "\n{name} {size:#x}")?;
         for field in *fields {
-            writeln!(out, "  {:#06x} {:<6} {:<24} {}", field.offset, field.size, field.name, field.kind)?;
+            writeln!(
+                out,
+                "  {:#06x} {:<6} {:<24} {}",
+                field.offset, field.size, field.name, field.kind
+            )?;
         }
     }
     Ok(())

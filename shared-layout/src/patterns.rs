@@ -55,7 +55,11 @@ pub const fn size_code(size: u64) -> u32 {
 /// The size in a code, or nothing when the code is damaged.
 #[must_use]
 pub const fn decode_size(code: u32) -> Option<u64> {
-    if code % 251 == 1 { Some((code / 251) as u64) } else { None }
+    if code % 251 == 1 {
+        Some((code / 251) as u64)
+    } else {
+        None
+    }
 }
 
 /// The redzone word of an allocated buffer of `size` requested bytes.

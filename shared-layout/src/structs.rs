@@ -398,7 +398,7 @@ published! {
     }
 
     /// The magazines of a thread for one cache.
-    10 pub struct ThreadCache[0x30] {
+    10 pub struct ThreadCache[0x40] {
         /// Loaded [`Magazine`] or zero.
         0x000 loaded: u64,
         /// Previous [`Magazine`] or zero.
@@ -415,6 +415,8 @@ published! {
         0x020 allocs: u64,
         /// Frees served here.
         0x028 frees: u64,
+        /// Zero: one entry fills one cache line.
+        0x030 reserved1: [u64; 2],
     }
 
     /// A magazine. The addresses of its rounds follow the structure.

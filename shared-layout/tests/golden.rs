@@ -12,7 +12,12 @@ fn listing_is_the_golden_one() {
         fs::write(&path, &listing).unwrap();
     }
     let golden = fs::read_to_string(&path).unwrap();
-    assert_eq!(golden, listing, "published layout changed: raise the version, then rewrite {}", path.display());
+    assert_eq!(
+        golden,
+        listing,
+        "published layout changed: raise the version, then rewrite {}",
+        path.display()
+    );
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! The depot of a cache: magazines that threads exchange.
+
+use super::slab;
+use crate::{
+    debug::buffer::Buffer,
+    raw::{CacheRef, Cell, MagazineRef, word},
+    sync,
+    vmem::{self, arenas},
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+use umem_layout::{Magazine, Plain};
+
+/// Full magazines that a depot keeps; the rounds of more go back to their slabs.
+const FULL_MAX: u64 = 32;
+
+/// Round number `index` of a magazine.
+#[inline(always)]
+pub fn round(magazine: MagazineRef, index: usize) -> &'static AtomicU64 {
+    // SAFETY: `capacity` words follow the structure, and callers stay below it.
+    unsafe { word(magazine.address() + size_of::<Magazine>(), index) }
+}
+
+fn link(value: u64) -> Option<MagazineRef> {
+    // SAFETY: links of the depot's lists are zero or magazines made here.
+    unsafe { MagazineRef::from_link(value) }
+}
+
+fn pop(head: &AtomicU64, count: &AtomicU64) -> Option<MagazineRef> {
+    let magazine = link(head.get())?;
+    head.set(magazine.next().get());
+    count.subtract(1);
+    magazine.next().set(0);
+    Some(magazine)
+}
+
+fn push(head: &AtomicU64, count: &AtomicU64, magazine: MagazineRef) {
+    magazine.next().set(head.get());
+    head.set(magazine.link());
+    count.add(1);
+}
+
+fn locked<T>(cache: CacheRef, run: impl FnOnce() -> T) -> T {
+    let (_guard, contended) = sync::lock_counting(cache.depot_lock());
+    if contended {
+        cache.depot_contention().add(1);
+    }
+    run()
+}
+
+/// Takes a full magazine out of the depot.
+pub fn get_full(cache: CacheRef) -> Option<MagazineRef> {
+    locked(cache, || {
+        let magazine = pop(cache.depot_full(), cache.depot_full_count())?;
+        cache.depot_allocs().add(1);
+        Some(magazine)
+    })
+}
+
+/// Takes an empty magazine out of the depot, or makes one. None: no memory.
+pub fn get_empty(cache: CacheRef) -> Option<MagazineRef> {
+    locked(cache, || {
+        pop(cache.depot_empty(), cache.depot_empty_count())
+    })
+    .or_else(|| create(cache))
+}
+
+fn create(cache: CacheRef) -> Option<MagazineRef> {
+    let capacity = cache.magazine_rounds().get();
+    let memory = vmem::alloc(
+        arenas().internal,
+        size_of::<Magazine>() + capacity as usize * 8,
+        64,
+    )?;
+    // SAFETY: fresh metadata, aligned to 64, that nothing else uses.
+    let magazine = unsafe { MagazineRef::from_address(memory.start().get() as usize) };
+    magazine.initialize(Magazine {
+        capacity,
+        ..Magazine::ZERO
+    });
+    Some(magazine)
+}
+
+/// Puts a magazine with rounds into the depot; when the depot has enough, its rounds go back to their slabs.
+pub fn put_full(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
+    magazine.rounds().set(rounds);
+    let kept = locked(cache, || {
+        let room = cache.depot_full_count().get() < FULL_MAX;
+        if room {
+            push(cache.depot_full(), cache.depot_full_count(), magazine);
+        }
+        room
+    });
+    if !kept {
+        flush(cache, magazine, rounds);
+        put_empty(cache, magazine);
+    }
+}
+
+/// Puts an empty magazine into the depot.
+pub fn put_empty(cache: CacheRef, magazine: MagazineRef) {
+    magazine.rounds().set(0);
+    locked(cache, || {
+        push(cache.depot_empty(), cache.depot_empty_count(), magazine)
+    });
+}
+
+/// Gives the rounds of a magazine back to their slabs. Rounds that are no buffers of the cache, or that are free already, are
+/// errors of the program that a fast free could not see.
+fn flush(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
+    for index in 0..rounds.min(magazine.capacity().get()) as usize {
+        let address = round(magazine, index).load(Ordering::Relaxed) as usize;
+        let found = vmem::slab_at(address).and_then(|slab| Buffer::at(slab, address).ok());
+        match found.filter(|buffer| buffer.cache == cache) {
+            Some(buffer) if slab::give_back(buffer) => {}
+            _ => crate::debug::report::late_free(address, cache),
+        }
+    }
+}
+
+/// Gives the rounds of all full magazines in the depot back to their slabs.
+pub fn reap(cache: CacheRef) {
+    while let Some(magazine) = get_full(cache) {
+        flush(cache, magazine, magazine.rounds().get());
+        put_empty(cache, magazine);
+    }
+}

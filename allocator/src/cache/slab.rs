@@ -1,0 +1,326 @@
+//! The slab layer of a cache.
+
+use crate::{
+    debug::buffer::Buffer,
+    raw::{Bitmap, CacheRef, Cell, SlabRef, byte},
+    sync,
+    vmem::{self, UNIT, arenas},
+};
+use core::sync::atomic::Ordering;
+use umem_layout::{AuditRecord, Plain, Slab, buffer_state, cache_flag, slab_kind, unit};
+
+/// A chunk taken from a slab; its state is transit where states are kept.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// The chunk.
+    pub buffer: Buffer,
+    /// It was never handed out before.
+    pub fresh: bool,
+}
+
+fn link(value: u64) -> Option<SlabRef> {
+    // SAFETY: links of a cache's list are zero or slabs of a region's table.
+    unsafe { SlabRef::from_link(value) }
+}
+
+fn bitmap(slab: SlabRef) -> Bitmap {
+    // SAFETY: a slab in use has a bitmap of its capacity.
+    unsafe { Bitmap::at(slab.bitmap().get() as usize, slab.capacity().get() as usize) }
+}
+
+fn is_debugged(cache: CacheRef) -> bool {
+    cache.trailer_offset().get() != 0
+}
+
+// ---- list of slabs with free chunks, under the slab lock ----
+
+fn list_push(cache: CacheRef, slab: SlabRef) {
+    let head = cache.partial();
+    slab.prev().set(0);
+    slab.next().set(head.get());
+    if let Some(next) = link(head.get()) {
+        next.prev().set(slab.link());
+    }
+    head.set(slab.link());
+}
+
+fn list_remove(cache: CacheRef, slab: SlabRef) {
+    match link(slab.prev().get()) {
+        Some(prev) => prev.next().set(slab.next().get()),
+        None => cache.partial().set(slab.next().get()),
+    }
+    if let Some(next) = link(slab.next().get()) {
+        next.prev().set(slab.prev().get());
+    }
+    slab.next().set(0);
+    slab.prev().set(0);
+}
+
+// ---- take and give back ----
+
+/// Takes one chunk from the first slab with free ones, under the slab lock.
+fn take_locked(cache: CacheRef) -> Option<Taken> {
+    let slab = link(cache.partial().get())?;
+    let bits = bitmap(slab);
+    let index = bits.find_clear(slab.rotor().get() as usize)?;
+    bits.set(index);
+    slab.allocated().add(1);
+    if slab.allocated().get() == slab.capacity().get() {
+        list_remove(cache, slab);
+    }
+    if is_debugged(cache) {
+        slab.rotor().set(index as u32 + 1);
+    }
+    cache.slab_allocs().add(1);
+    let fresh = index as u32 >= slab.carved().get();
+    let address = slab.base().get() as usize + index * slab.chunk_size().get() as usize;
+    let buffer = Buffer {
+        address,
+        cache,
+        slab,
+        index,
+    };
+    if fresh {
+        if let Some(record) = buffer.record() {
+            record.initialize(AuditRecord::ZERO);
+        }
+        slab.carved().set(index as u32 + 1);
+    }
+    if let Some(state) = buffer.state() {
+        state.store(buffer_state::TRANSIT, Ordering::Release);
+    }
+    Some(Taken { buffer, fresh })
+}
+
+/// Takes one chunk. None: no memory.
+pub fn take(cache: CacheRef) -> Option<Taken> {
+    loop {
+        {
+            let _guard = sync::lock(cache.slab_lock());
+            if let Some(taken) = take_locked(cache) {
+                return Some(taken);
+            }
+        }
+        let slab = create(cache)?;
+        let _guard = sync::lock(cache.slab_lock());
+        adopt(cache, slab);
+    }
+}
+
+/// Takes up to `most` chunks with the lock taken once; `put` gets each address. Returns how many there were.
+pub fn batch(cache: CacheRef, most: usize, mut put: impl FnMut(usize)) -> usize {
+    let Some(first) = take(cache) else { return 0 };
+    put(first.buffer.address);
+    let _guard = sync::lock(cache.slab_lock());
+    let mut count = 1;
+    while count < most {
+        let Some(taken) = take_locked(cache) else {
+            break;
+        };
+        put(taken.buffer.address);
+        count += 1;
+    }
+    count
+}
+
+/// Gives a chunk back to its slab. False: it was not taken, which is a double free.
+pub fn give_back(buffer: Buffer) -> bool {
+    let Buffer {
+        cache, slab, index, ..
+    } = buffer;
+    let empty = {
+        let _guard = sync::lock(cache.slab_lock());
+        let bits = bitmap(slab);
+        if !bits.is_set(index) {
+            return false;
+        }
+        bits.clear(index);
+        if let Some(state) = buffer.state() {
+            state.store(buffer_state::FREE, Ordering::Release);
+        }
+        cache.slab_frees().add(1);
+        let was_full = slab.allocated().get() == slab.capacity().get();
+        slab.allocated().subtract(1);
+        if was_full {
+            list_push(cache, slab);
+        }
+        retire_if_spare(cache, slab)
+    };
+    if empty {
+        destroy(cache, slab);
+    }
+    true
+}
+
+/// Takes an empty slab off the list when the cache has another one to serve from.
+fn retire_if_spare(cache: CacheRef, slab: SlabRef) -> bool {
+    let alone = cache.partial().get() == slab.link() && slab.next().get() == 0;
+    if slab.allocated().get() != 0 || alone || is_debugged(cache) {
+        return false;
+    }
+    list_remove(cache, slab);
+    cache.slab_destroys().add(1);
+    cache.buffers().subtract(u64::from(slab.capacity().get()));
+    true
+}
+
+/// Withdraws a damaged buffer: it stays taken for ever, and says so.
+pub fn abandon(buffer: Buffer) {
+    if let Some(state) = buffer.state() {
+        state.store(buffer_state::ABANDONED, Ordering::Release);
+    }
+    buffer.cache.abandoned().fetch_add(1, Ordering::Relaxed);
+}
+
+// ---- making and unmaking slabs, without locks ----
+
+/// Where the per-chunk arrays of a slab stand in its one piece of metadata.
+struct Arrays {
+    states: usize,
+    families: usize,
+    records: usize,
+    total: usize,
+}
+
+impl Arrays {
+    fn of(cache: CacheRef) -> Self {
+        let chunks = cache.slab_capacity().get() as usize;
+        let bitmap = Bitmap::bytes(chunks);
+        if !is_debugged(cache) {
+            return Self {
+                states: 0,
+                families: 0,
+                records: 0,
+                total: bitmap,
+            };
+        }
+        let (states, families) = (bitmap, bitmap + chunks);
+        let behind = (families + chunks).next_multiple_of(16);
+        let audited = cache.flags().get() & cache_flag::AUDIT != 0;
+        let total = if audited {
+            behind + chunks * size_of::<AuditRecord>()
+        } else {
+            behind
+        };
+        Self {
+            states,
+            families,
+            records: if audited { behind } else { 0 },
+            total,
+        }
+    }
+    /// Bytes that must be zero in a new slab: all but the records, which are cleared one by one.
+    fn cleared(&self) -> usize {
+        if self.records != 0 {
+            self.records
+        } else {
+            self.total
+        }
+    }
+}
+
+fn create(cache: CacheRef) -> Option<SlabRef> {
+    let arrays = Arrays::of(cache);
+    let size = cache.slab_size().get() as usize;
+    let Some(aux) = vmem::alloc(arenas().internal, arrays.total, 64) else {
+        return fail(cache);
+    };
+    let metadata = aux.start().get() as usize;
+    let Some(memory) = vmem::alloc(arenas().default, size, UNIT) else {
+        vmem::free(arenas().internal, metadata);
+        return fail(cache);
+    };
+    for index in 0..arrays.cleared() {
+        // SAFETY: the piece of metadata has `total` bytes and belongs to this slab alone.
+        unsafe { byte(metadata, index) }.set(0);
+    }
+    let start = memory.start().get() as usize;
+    let slab = vmem::slab_slot(start)?;
+    let at = |offset: usize| {
+        if offset == 0 {
+            0
+        } else {
+            (metadata + offset) as u64
+        }
+    };
+    let color = next_color(cache);
+    slab.initialize(Slab {
+        kind: slab_kind::UNUSED,
+        cache: cache.link(),
+        base: start as u64 + u64::from(color),
+        bitmap: metadata as u64,
+        states: at(arrays.states),
+        families: at(arrays.families),
+        records: at(arrays.records),
+        capacity: cache.slab_capacity().get(),
+        chunk_size: cache.chunk_size().get() as u32,
+        color,
+        units: (size / UNIT) as u32,
+        ..Slab::ZERO
+    });
+    mark(cache, start, size);
+    slab.kind().store(slab_kind::SLAB, Ordering::Release);
+    Some(slab)
+}
+
+fn fail(cache: CacheRef) -> Option<SlabRef> {
+    cache.fails().fetch_add(1, Ordering::Relaxed);
+    None
+}
+
+/// Slabs of one cache begin at different offsets, so that their first buffers do not share cache lines.
+fn next_color(cache: CacheRef) -> u32 {
+    let align = cache.align().get() as u32;
+    let color = cache.color().get();
+    let next = color + align.max(64);
+    cache.color().set(if next > cache.color_max().get() {
+        0
+    } else {
+        next
+    });
+    if color.is_multiple_of(align) {
+        color
+    } else {
+        0
+    }
+}
+
+fn mark(cache: CacheRef, start: usize, size: usize) {
+    for step in 1..size / UNIT {
+        if let Some(interior) = vmem::slab_slot(start + step * UNIT) {
+            interior.initialize(Slab {
+                kind: slab_kind::INTERIOR,
+                head_delta: step as u32,
+                ..Slab::ZERO
+            });
+        }
+    }
+    let kind = match cache.size_class().get() {
+        0 => unit::SLAB_OTHER,
+        class => class as u8,
+    };
+    vmem::mark_units(start, size, kind);
+}
+
+fn adopt(cache: CacheRef, slab: SlabRef) {
+    list_push(cache, slab);
+    cache.slab_creates().add(1);
+    cache.buffers().add(u64::from(slab.capacity().get()));
+    cache
+        .buffers_max()
+        .set(cache.buffers_max().get().max(cache.buffers().get()));
+}
+
+fn destroy(cache: CacheRef, slab: SlabRef) {
+    let size = cache.slab_size().get() as usize;
+    let start = (slab.base().get() - u64::from(slab.color().get())) as usize;
+    let metadata = slab.bitmap().get() as usize;
+    for step in 0..size / UNIT {
+        if let Some(slot) = vmem::slab_slot(start + step * UNIT) {
+            slot.kind().store(slab_kind::UNUSED, Ordering::Release);
+        }
+    }
+    vmem::mark_units(start, size, unit::UNUSED);
+    vmem::free(arenas().internal, metadata);
+    vmem::free(arenas().default, start);
+}

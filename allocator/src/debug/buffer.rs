@@ -1,0 +1,487 @@
+//! One debugged buffer or block: its trailer, its fill, its record.
+
+use super::{
+    Call,
+    log::{self, Transaction},
+};
+use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byte, word};
+use core::sync::atomic::{AtomicU8, Ordering};
+use umem_layout::{
+    AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, SIZE_CODE_MAX,
+    TRAILER_ALLOCATED, TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag,
+    decode_size, error_code, operation, redzone_word,
+};
+
+/// A chunk of a slab.
+#[derive(Clone, Copy)]
+pub struct Buffer {
+    /// First byte.
+    pub address: usize,
+    /// Owning cache.
+    pub cache: CacheRef,
+    /// Slab that holds it.
+    pub slab: SlabRef,
+    /// Number of the chunk in the slab.
+    pub index: usize,
+}
+
+/// What is wrong with a buffer, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// `umem_layout::error_code`.
+    pub code: u32,
+    /// Bytes from the buffer's start to the first wrong byte.
+    pub offset: usize,
+    /// What should be there: a byte, or a word of a trailer.
+    pub expected: u64,
+    /// What is there.
+    pub found: u64,
+}
+
+impl Damage {
+    const fn new(code: u32) -> Self {
+        Self {
+            code,
+            offset: 0,
+            expected: 0,
+            found: 0,
+        }
+    }
+}
+
+impl Buffer {
+    /// The chunk of a slab that starts at an address; `Err` holds the start of the chunk that holds it.
+    pub fn at(slab: SlabRef, address: usize) -> Result<Self, usize> {
+        // SAFETY: a slab in use names its cache.
+        let cache = unsafe { CacheRef::from_address(slab.cache().get() as usize) };
+        let chunk = slab.chunk_size().get().max(1) as usize;
+        let offset = address.wrapping_sub(slab.base().get() as usize);
+        let index = offset / chunk;
+        if index >= slab.capacity().get() as usize {
+            return Err(0);
+        }
+        let start = slab.base().get() as usize + index * chunk;
+        if start == address {
+            Ok(Self {
+                address,
+                cache,
+                slab,
+                index,
+            })
+        } else {
+            Err(start)
+        }
+    }
+
+    /// The state byte, in caches that keep one.
+    pub fn state(self) -> Option<&'static AtomicU8> {
+        let states = self.slab.states().get() as usize;
+        // SAFETY: the array has one byte a chunk, and the index is that of a chunk.
+        (states != 0).then(|| unsafe { byte(states, self.index) })
+    }
+
+    /// Stores which family of functions allocated the buffer, in caches that keep it.
+    fn set_family(self, family: u8) {
+        let families = self.slab.families().get() as usize;
+        if families != 0 {
+            // SAFETY: the array has one byte a chunk, and the index is that of a chunk.
+            unsafe { byte(families, self.index) }.set(family);
+        }
+    }
+
+    /// The audit record, in audited caches.
+    pub fn record(self) -> Option<RecordRef> {
+        let records = self.slab.records().get() as usize;
+        // SAFETY: the array has one record a chunk, and the index is that of a chunk.
+        (records != 0).then(|| unsafe {
+            RecordRef::from_address(records + self.index * size_of::<AuditRecord>())
+        })
+    }
+
+    /// The trailer, in caches with redzones.
+    fn trailer(self) -> Option<TrailerRef> {
+        let offset = self.cache.trailer_offset().get() as usize;
+        // SAFETY: the chunk has room for a trailer at that offset, a multiple of 8.
+        (offset != 0).then(|| unsafe { TrailerRef::from_address(self.address + offset) })
+    }
+
+    /// Bytes that the program asked for, as far as known.
+    pub fn requested(self) -> Option<usize> {
+        if let Some(record) = self.record() {
+            return Some(record.requested().get() as usize);
+        }
+        let code = (self.trailer()?.redzone().get() >> 32) as u32;
+        decode_size(code)
+            .map(|size| size as usize)
+            .filter(|&size| size <= self.cache.buffer_size().get() as usize)
+    }
+
+    fn has(self, flag: u32) -> bool {
+        self.cache.flags().get() & flag != 0
+    }
+
+    fn log(self, call: &Call, operation: u32, size: u64) {
+        let previous = self.record().map_or(0, |record| record.last_log().get());
+        let sequence = log::append(
+            call,
+            &Transaction {
+                buffer: self.address,
+                record: self.record().map_or(0, RecordRef::link),
+                owner: self.cache.link(),
+                owner_is_arena: false,
+                size,
+                operation,
+                previous,
+            },
+        );
+        if let Some(record) = self.record() {
+            record.last_log().set(sequence);
+        }
+    }
+}
+
+/// Prepares a buffer in transit for the program: checks what it was left as, fills it, writes trailer and
+/// record. `fresh`: the chunk was never handed out before, so there is nothing to check.
+///
+/// # Errors
+/// What was found damaged; the buffer is then to be abandoned.
+pub fn allocated(
+    buffer: Buffer,
+    fresh: bool,
+    requested: usize,
+    family: u8,
+    call: &Call,
+) -> Result<(), Damage> {
+    if let Some(trailer) = buffer.trailer() {
+        if !fresh {
+            check_free(buffer, trailer)?;
+        }
+        let end = buffer.cache.trailer_offset().get() as usize;
+        if buffer.has(cache_flag::DEADBEEF) {
+            fill_words(
+                buffer.address,
+                end.min(requested.next_multiple_of(8)),
+                UNINITIALIZED_PATTERN,
+            );
+        }
+        fill_bytes(buffer.address + requested, end - requested, REDZONE_BYTE);
+        let record = buffer.record().map_or(0, RecordRef::link);
+        trailer.redzone().set(redzone_word(requested as u64));
+        trailer.record().set(record);
+        trailer.state().set(record ^ TRAILER_ALLOCATED);
+    }
+    buffer.set_family(family);
+    if let Some(record) = buffer.record() {
+        record_allocation(record, requested as u32, call);
+        buffer.log(call, operation::ALLOC, requested as u64);
+    }
+    if let Some(state) = buffer.state() {
+        state.store(buffer_state::ALLOCATED, Ordering::Release);
+    }
+    Ok(())
+}
+
+fn record_allocation(record: RecordRef, requested: u32, call: &Call) {
+    record.alloc_time().set(call.time);
+    record.alloc_stack().set(call.stack);
+    record.alloc_thread().set(call.thread);
+    record.free_time().set(0);
+    record.free_stack().set(0);
+    record.free_thread().set(0);
+    record.contents().set(0);
+    record.requested().set(requested);
+}
+
+fn record_free(record: RecordRef, call: &Call) {
+    record.free_time().set(call.time);
+    record.free_stack().set(call.stack);
+    record.free_thread().set(call.thread);
+}
+
+/// Takes a buffer back from the program: checks it, fills it, and leaves it in transit.
+///
+/// # Errors
+/// What was found damaged. A double free leaves the buffer as it is; in other cases it is to be abandoned.
+pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
+    if let Some(state) = buffer.state() {
+        let taken = state.compare_exchange(
+            buffer_state::ALLOCATED,
+            buffer_state::TRANSIT,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if taken.is_err() {
+            return Err(Damage::new(error_code::DUPLICATE_FREE));
+        }
+    }
+    check_allocated(buffer)?;
+    if let Some(record) = buffer.record() {
+        record_free(record, call);
+        buffer.log(call, operation::FREE, u64::from(record.requested().get()));
+    }
+    if let Some(trailer) = buffer.trailer() {
+        if buffer.has(cache_flag::DEADBEEF) {
+            fill_words(
+                buffer.address,
+                buffer.cache.verify_length().get() as usize,
+                FREE_PATTERN,
+            );
+        }
+        let record = buffer.record().map_or(0, RecordRef::link);
+        trailer.redzone().set(REDZONE_PATTERN);
+        trailer.record().set(record);
+        trailer.state().set(record ^ TRAILER_FREE);
+    }
+    Ok(())
+}
+
+/// Checks a free buffer: trailer and fill.
+fn check_free(buffer: Buffer, trailer: TrailerRef) -> Result<(), Damage> {
+    let length = if buffer.has(cache_flag::DEADBEEF) {
+        buffer.cache.verify_length().get() as usize
+    } else {
+        0
+    };
+    if let Some(offset) = first_other_word(buffer.address, length, FREE_PATTERN) {
+        return Err(damaged_byte(
+            buffer.address,
+            offset,
+            FREE_PATTERN,
+            error_code::MODIFIED,
+        ));
+    }
+    let record = buffer.record().map_or(0, RecordRef::link);
+    check_trailer(
+        buffer.address,
+        trailer,
+        [REDZONE_PATTERN, record, record ^ TRAILER_FREE],
+        error_code::MODIFIED,
+    )
+}
+
+/// Checks a buffer that the program holds: every byte from the requested size to the end of the trailer.
+fn check_allocated(buffer: Buffer) -> Result<(), Damage> {
+    let Some(trailer) = buffer.trailer() else {
+        return Ok(());
+    };
+    let end = buffer.cache.trailer_offset().get() as usize;
+    let record = buffer.record().map_or(0, RecordRef::link);
+    match buffer.requested().filter(|&size| size <= end) {
+        Some(requested) => check_behind(buffer.address, requested, end, trailer, record),
+        None => Err(Damage {
+            code: error_code::REDZONE,
+            offset: end,
+            expected: REDZONE_PATTERN,
+            found: trailer.redzone().get(),
+        }),
+    }
+}
+
+fn check_behind(
+    start: usize,
+    requested: usize,
+    end: usize,
+    trailer: TrailerRef,
+    record: u64,
+) -> Result<(), Damage> {
+    for offset in requested..end {
+        // SAFETY: the bytes up to the trailer belong to the chunk.
+        let found = unsafe { byte(start, offset) }.get();
+        if found != REDZONE_BYTE {
+            let (expected, found) = (u64::from(REDZONE_BYTE), u64::from(found));
+            return Err(Damage {
+                code: error_code::REDZONE,
+                offset,
+                expected,
+                found,
+            });
+        }
+    }
+    // A size too large for its code keeps the plain pattern.
+    let redzone = if requested as u64 > SIZE_CODE_MAX {
+        REDZONE_PATTERN
+    } else {
+        redzone_word(requested as u64)
+    };
+    check_trailer(
+        start,
+        trailer,
+        [redzone, record, record ^ TRAILER_ALLOCATED],
+        error_code::REDZONE,
+    )
+}
+
+/// Compares the words of a trailer; a wrong first word is told as `code`, others as a damaged trailer.
+fn check_trailer(
+    start: usize,
+    trailer: TrailerRef,
+    words: [u64; 3],
+    code: u32,
+) -> Result<(), Damage> {
+    let found = [
+        trailer.redzone().get(),
+        trailer.record().get(),
+        trailer.state().get(),
+    ];
+    for (index, (&expected, &found)) in words.iter().zip(&found).enumerate() {
+        if expected != found {
+            let first = (expected ^ found).trailing_zeros() as usize / 8;
+            let offset = trailer.address() - start + index * 8 + first;
+            let code = if index == 0 {
+                code
+            } else {
+                error_code::BAD_TRAILER
+            };
+            return Err(Damage {
+                code,
+                offset,
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Offset of the first 64-bit word that differs from a pattern.
+fn first_other_word(start: usize, length: usize, pattern: u64) -> Option<usize> {
+    // SAFETY: callers name words of one chunk.
+    (0..length / 8)
+        .find(|&index| unsafe { word(start, index) }.get() != pattern)
+        .map(|index| index * 8)
+}
+
+fn damaged_byte(start: usize, offset: usize, pattern: u64, code: u32) -> Damage {
+    // SAFETY: the offset is that of a word of the chunk.
+    let found = unsafe { word(start, offset / 8) }.get();
+    let first = (found ^ pattern).trailing_zeros() as usize / 8;
+    let byte_at = |word: u64| u64::from(word.to_le_bytes().get(first).copied().unwrap_or(0));
+    Damage {
+        code,
+        offset: offset + first,
+        expected: byte_at(pattern),
+        found: byte_at(found),
+    }
+}
+
+fn fill_words(start: usize, length: usize, pattern: u64) {
+    for index in 0..length / 8 {
+        // SAFETY: callers name words of one chunk in transit.
+        unsafe { (start as *mut u64).add(index).write(pattern) };
+    }
+}
+
+fn fill_bytes(start: usize, length: usize, value: u8) {
+    // SAFETY: callers name bytes of one chunk in transit.
+    unsafe { core::ptr::write_bytes(start as *mut u8, value, length) };
+}
+
+// ---- blocks ----
+
+/// Bytes that a block of `requested` bytes needs with these debug flags.
+pub fn block_size(requested: usize, flags: u32) -> Option<usize> {
+    if flags & cache_flag::REDZONE == 0 {
+        return Some(requested);
+    }
+    requested
+        .checked_next_multiple_of(8)?
+        .checked_add(size_of::<Trailer>())
+}
+
+fn block_trailer(block: SegmentRef) -> Option<TrailerRef> {
+    let flagged = u32::from(block.flags().get()) & cache_flag::REDZONE != 0;
+    let at = (block.buffer().get() + block.requested().get().next_multiple_of(8)) as usize;
+    // SAFETY: `block_size` made room for it, and the address is a multiple of 8.
+    flagged.then(|| unsafe { TrailerRef::from_address(at) })
+}
+
+/// Prepares a block: trailer and record. Contents are left alone, so that untouched pages stay untouched.
+pub fn block_allocated(
+    block: SegmentRef,
+    owner: u64,
+    requested: usize,
+    flags: u32,
+    family: u8,
+    call: &Call,
+) {
+    block.record().initialize(AuditRecord::ZERO);
+    block.requested().set(requested as u64);
+    block.buffer().set(block.start().get());
+    block.flags().set(flags as u16);
+    block.family().set(family);
+    block.weight().set(0);
+    if let Some(trailer) = block_trailer(block) {
+        let pad = requested.next_multiple_of(8) - requested;
+        fill_bytes(block.buffer().get() as usize + requested, pad, REDZONE_BYTE);
+        let record = block.record().link();
+        let coded = requested as u64 <= SIZE_CODE_MAX;
+        trailer.redzone().set(if coded {
+            redzone_word(requested as u64)
+        } else {
+            REDZONE_PATTERN
+        });
+        trailer.record().set(record);
+        trailer.state().set(record ^ TRAILER_ALLOCATED);
+    }
+    if flags & cache_flag::AUDIT != 0 {
+        record_allocation(
+            block.record(),
+            u32::try_from(requested).unwrap_or(u32::MAX),
+            call,
+        );
+        log_block(block, owner, call, operation::ALLOC);
+    }
+    block
+        .state()
+        .store(buffer_state::ALLOCATED, Ordering::Release);
+}
+
+/// Checks a block that the program gives back, and records the free. The block is then in transit.
+///
+/// # Errors
+/// What was found damaged.
+pub fn block_freed(block: SegmentRef, owner: u64, call: &Call) -> Result<(), Damage> {
+    let state = block.state();
+    let taken = state.compare_exchange(
+        buffer_state::ALLOCATED,
+        buffer_state::TRANSIT,
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    );
+    if taken.is_err() {
+        return Err(Damage::new(error_code::DUPLICATE_FREE));
+    }
+    if let Some(trailer) = block_trailer(block) {
+        let requested = block.requested().get() as usize;
+        let (start, record) = (block.buffer().get() as usize, block.record().link());
+        check_behind(
+            start,
+            requested,
+            requested.next_multiple_of(8),
+            trailer,
+            record,
+        )?;
+    }
+    if u32::from(block.flags().get()) & cache_flag::AUDIT != 0 {
+        record_free(block.record(), call);
+        log_block(block, owner, call, operation::FREE);
+    }
+    Ok(())
+}
+
+fn log_block(block: SegmentRef, owner: u64, call: &Call, operation: u32) {
+    let record = block.record();
+    let sequence = log::append(
+        call,
+        &Transaction {
+            buffer: block.buffer().get() as usize,
+            record: record.link(),
+            owner,
+            owner_is_arena: true,
+            size: block.requested().get(),
+            operation,
+            previous: record.last_log().get(),
+        },
+    );
+    record.last_log().set(sequence);
+}

@@ -1,0 +1,37 @@
+//! Debugging: options, stacks, records, logs, guards, and reports.
+//!
+//! **Owns** what is written around and about a buffer in a debugged cache, and the words in which an error is told.
+//! **May use** `sys`, `raw`, `sync`, `unwind`, `vmem`. **Promises** that no lock is held while a stack is
+//! captured or a report written, and that no report allocates.
+//!
+//! # Theory
+//! 1. A debugged buffer is followed by a trailer: the redzone word with the size code, the address of the audit
+//!    record, and that address XOR a state, so that one look at the bytes tells allocated, free or corrupt.
+//!    Every byte from the requested size to the trailer holds the redzone byte. Free buffers hold deadbeef,
+//!    fresh ones baddcafe.
+//! 2. Records stand in one array a slab, outside of the buffers: a damaged trailer loses nothing. A record keeps
+//!    who allocated and who freed; libumem overwrites the first with the second.
+//! 3. The state byte of a buffer decides races: a free moves it from allocated to transit by compare-and-swap,
+//!    so of two threads that free the same buffer one finds a double free. While a buffer is in
+//!    transit its bytes belong to the thread that moved it, and a debugger judges nothing about it.
+//! 4. Stacks are interned in the depot; a record holds 32 bits. The depot, the transaction log and the message ring are
+//!    lock-free: a thread that dies or is stopped inside of them blocks nobody.
+#![allow(unsafe_code)]
+
+pub mod buffer;
+pub mod depot;
+pub mod log;
+pub mod message;
+pub mod options;
+pub mod report;
+
+/// Who calls the allocator, for records and reports.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// Time in record units.
+    pub time: u64,
+    /// Kernel's thread identifier.
+    pub thread: u32,
+    /// Stack in the depot, zero when none was taken.
+    pub stack: u32,
+}

@@ -1,0 +1,66 @@
+//! Setting the allocator up, at the first call: before constructors, inside of resolvers, wherever it comes from.
+//!
+//! No constructor is needed, no symbol is looked up, nothing is allocated: everything starts from static storage.
+//! One thread does the work; others wait. Calls from within find the stage set and fail as out of memory.
+#![allow(unsafe_code)]
+
+use crate::{
+    cache,
+    debug::{depot, log, message, options},
+    publish,
+    raw::{Cell, root},
+    sync,
+    sys::memory,
+    thread, vmem,
+};
+use core::sync::atomic::{AtomicU32, Ordering};
+use umem_layout::{cache_flag, ready};
+
+static LOCK: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the allocator is in service; sets it up if that has not been tried.
+#[inline]
+pub fn ensure() -> bool {
+    root().state().load(Ordering::Acquire) == ready::READY || set_up()
+}
+
+#[cold]
+#[inline(never)]
+fn set_up() -> bool {
+    let _guard = sync::lock(&LOCK);
+    if root().state().load(Ordering::Acquire) == ready::UNINITIALIZED {
+        root().state().store(ready::INITIALIZING, Ordering::Release);
+        let state = if build() { ready::READY } else { ready::FAILED };
+        root().state().store(state, Ordering::Release);
+    }
+    root().state().load(Ordering::Acquire) == ready::READY
+}
+
+fn build() -> bool {
+    publish::identify();
+    message::initialize();
+    if !memory::page_size_fits() {
+        message::note(format_args!(
+            "umem: pages are larger than {} bytes\n",
+            memory::PAGE
+        ));
+        return false;
+    }
+    options::initialize();
+    if root().debug_flags().get() & cache_flag::AUDIT != 0 && !depot::initialize() {
+        message::note(format_args!("umem: no memory for stacks\n"));
+    }
+    log::initialize();
+    let built = vmem::initialize() && vmem::create_all() && cache::initialize();
+    if !built {
+        message::note(format_args!("umem: no memory for the first caches\n"));
+        return false;
+    }
+    thread::initialize();
+    true
+}
+
+/// The lock of this layer, for fork.
+pub fn lock_word() -> &'static AtomicU32 {
+    &LOCK
+}

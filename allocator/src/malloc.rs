@@ -1,0 +1,439 @@
+//! The semantics of the malloc family.
+//!
+//! **Owns** the way from a request to a buffer and back. **May use** all layers. Each function takes the [`Entry`]
+//! of the call, so that stacks begin at the caller of the allocation function.
+//!
+//! # The descent
+//! ```text
+//! allocate: loaded magazine            pop, ends here in all but one of M calls
+//!   allocate_slow                      set up, registration, previous magazine, depot, slabs
+//!   allocate_debugged                  debugged caches: stack, slab layer, checks, fill, record
+//!   allocate_block                     larger than the largest class, or unusual alignment
+//! release: map of units → class → loaded magazine   push, ends here in all but one of M calls
+//!   release_slow                       debugged caches, blocks, foreign addresses
+//! ```
+#![allow(unsafe_code)]
+
+use crate::{
+    cache::{self, LARGEST},
+    debug::{
+        Call,
+        buffer::{self, Buffer},
+        report::{self, Subject},
+    },
+    init,
+    raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
+    sys::{clock, memory::PAGE, process},
+    thread,
+    unwind::Entry,
+    vmem::{self, arenas},
+};
+use core::sync::atomic::Ordering;
+use umem_layout::{buffer_state, cache_flag, error_code, family, unit};
+
+/// Alignment of every result.
+pub const ALIGN: usize = 16;
+const ENOMEM: i32 = 12;
+/// Requests beyond this cannot be met; glibc has the same limit.
+const REQUEST_MAX: usize = isize::MAX as usize;
+
+// The slow functions take their arguments in the order in which the entries have them in registers: moving them
+// would cost the fast path four instructions a pair.
+
+/// Allocates `size` bytes, 16-aligned. Zero: no memory, `errno` is ENOMEM.
+#[inline(always)]
+pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
+    if size <= LARGEST {
+        let class = cache::class_for(size);
+        if let Some(address) = thread::fast_cache(class).and_then(thread::pop) {
+            return address;
+        }
+    }
+    allocate_slow(size, entry, family)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
+    let address = if init::ensure() {
+        allocate_ready(size, family, entry)
+    } else {
+        None
+    };
+    address.unwrap_or_else(out_of_memory)
+}
+
+fn out_of_memory() -> usize {
+    process::set_errno(ENOMEM);
+    0
+}
+
+fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
+    if size > LARGEST {
+        return allocate_block(arenas().oversize, size, PAGE, family, entry);
+    }
+    let class = cache::class_for(size);
+    let cache = cache::classes(class);
+    if cache.flags().get() != 0 {
+        return allocate_debugged(cache, size, family, entry);
+    }
+    let local = thread::local();
+    thread::register(local);
+    match local.cache(class) {
+        Some(magazines) => thread::pop(magazines).or_else(|| thread::refill(cache, magazines)),
+        None => take_counted(cache),
+    }
+}
+
+/// For threads that are not in service, and with magazines off.
+fn take_counted(cache: CacheRef) -> Option<usize> {
+    let taken = cache::take(cache)?;
+    cache.allocs().fetch_add(1, Ordering::Relaxed);
+    Some(taken.buffer.address)
+}
+
+#[inline(never)]
+fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Option<usize> {
+    let call = thread::call(entry);
+    loop {
+        let taken = cache::take(cache)?;
+        match buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
+            Ok(()) => {
+                cache.allocs().fetch_add(1, Ordering::Relaxed);
+                return Some(taken.buffer.address);
+            }
+            Err(damage) => {
+                let subject = Subject::buffer(taken.buffer, taken.buffer.address);
+                cache::abandon(taken.buffer);
+                report::report(&damage, &subject, &call_with_stack(&call, entry));
+            }
+        }
+    }
+}
+
+fn call_with_stack(call: &Call, entry: Entry) -> Call {
+    if call.stack == 0 {
+        thread::call_for_report(entry)
+    } else {
+        *call
+    }
+}
+
+/// Flags of blocks: those that concern a single buffer.
+fn block_flags() -> u32 {
+    root().debug_flags().get() & (cache_flag::AUDIT | cache_flag::REDZONE | cache_flag::DEADBEEF)
+}
+
+#[inline(never)]
+fn allocate_block(
+    arena: ArenaRef,
+    size: usize,
+    align: usize,
+    family: u8,
+    entry: Entry,
+) -> Option<usize> {
+    if size > REQUEST_MAX {
+        return None;
+    }
+    let call = thread::call(entry);
+    let flags = block_flags();
+    let block = vmem::alloc(arena, buffer::block_size(size, flags)?, align)?;
+    buffer::block_allocated(block, arena.link(), size, flags, family, &call);
+    Some(block.start().get() as usize)
+}
+
+/// Allocates `size` bytes at a multiple of `align`, a power of two. Zero: no memory, `errno` is ENOMEM.
+pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> usize {
+    if align <= ALIGN {
+        return allocate(size, family, entry);
+    }
+    if !init::ensure() {
+        return out_of_memory();
+    }
+    if let Some(padded) = size
+        .max(1)
+        .checked_next_multiple_of(align)
+        .filter(|&padded| padded <= LARGEST)
+    {
+        let class = cache::class_for(padded);
+        let cache = cache::classes(class);
+        if cache.align().get() as usize >= align && is_naturally_aligned(cache, align) {
+            return allocate_from_class(cache, class, size, padded, family, entry)
+                .unwrap_or_else(out_of_memory);
+        }
+    }
+    allocate_block(arenas().memalign, size, align.max(PAGE), family, entry)
+        .unwrap_or_else(out_of_memory)
+}
+
+/// Whether every chunk of a cache lies at a multiple of `align`.
+fn is_naturally_aligned(cache: CacheRef, align: usize) -> bool {
+    (cache.chunk_size().get() as usize).is_multiple_of(align)
+}
+
+fn allocate_from_class(
+    cache: CacheRef,
+    class: usize,
+    size: usize,
+    padded: usize,
+    family: u8,
+    entry: Entry,
+) -> Option<usize> {
+    debug_assert!(cache::class_for(padded) == class);
+    match cache.flags().get() {
+        0 => Some(allocate(padded, family, entry)).filter(|&address| address != 0),
+        _ => allocate_debugged(cache, size, family, entry),
+    }
+}
+
+/// Allocates zeroed memory for `count` elements of `size` bytes.
+pub fn allocate_zeroed(count: usize, size: usize, entry: Entry) -> usize {
+    let Some(total) = count.checked_mul(size) else {
+        return out_of_memory();
+    };
+    let address = allocate(total, family::MALLOC, entry);
+    if address != 0 {
+        // SAFETY: the buffer has at least `total` bytes and belongs to this call.
+        unsafe { zero(address, total) };
+    }
+    address
+}
+
+/// Large blocks are zeroed by giving their pages back, so that untouched ones stay untouched.
+const PURGE_MIN: usize = 1 << 20;
+
+/// # Safety
+/// The range belongs to the caller.
+#[inline(never)]
+unsafe fn zero(address: usize, size: usize) {
+    let (start, end) = (
+        vmem::round_up(address, PAGE),
+        (address + size) & !(PAGE - 1),
+    );
+    if size < PURGE_MIN {
+        // SAFETY: promised by the caller.
+        unsafe { core::ptr::write_bytes(address as *mut u8, 0, size) };
+        return;
+    }
+    // SAFETY: whole pages within the caller's range, and the bytes before and behind them.
+    unsafe {
+        crate::sys::memory::purge(start, end - start);
+        core::ptr::write_bytes(address as *mut u8, 0, start - address);
+        core::ptr::write_bytes(end as *mut u8, 0, address + size - end);
+    }
+}
+
+// ---- free ----
+
+/// Gives a buffer back. Zero is allowed. `errno` is left alone.
+///
+/// # Safety
+/// The program no longer uses the buffer.
+#[inline(always)]
+pub unsafe fn release(address: usize, entry: Entry) {
+    if address == 0 {
+        return;
+    }
+    if let Some(class) = fast_class(address)
+        && let Some(magazines) = thread::fast_cache(class)
+        && thread::push(magazines, address)
+    {
+        return;
+    }
+    release_slow(address, entry);
+}
+
+/// The class of an address, from the first region's map alone.
+#[inline(always)]
+fn fast_class(address: usize) -> Option<usize> {
+    cache::class_of_unit(vmem::first_unit_kind(address))
+}
+
+#[cold]
+#[inline(never)]
+fn release_slow(address: usize, entry: Entry) {
+    let function = "free";
+    if !init::ensure() {
+        return invalid(address, function, entry);
+    }
+    match vmem::unit_kind(address) {
+        unit::BLOCKS => release_block(address, function, entry),
+        unit::UNUSED => invalid(address, function, entry),
+        _ => release_buffer(address, function, entry),
+    }
+}
+
+fn release_buffer(address: usize, function: &str, entry: Entry) {
+    let Some(slab) = vmem::slab_at(address) else {
+        return invalid(address, function, entry);
+    };
+    let buffer = match Buffer::at(slab, address) {
+        Ok(buffer) if buffer.index < slab.carved().get() as usize => buffer,
+        Ok(_) => return invalid(address, function, entry),
+        Err(start) => return inside(slab, start, address, function, entry),
+    };
+    if buffer.cache.flags().get() != 0 {
+        return release_debugged(buffer, entry);
+    }
+    let local = thread::local();
+    thread::register(local);
+    let magazines =
+        cache::class_of_unit(vmem::unit_kind(address)).and_then(|class| local.cache(class));
+    if magazines.is_some_and(|magazines| {
+        thread::push(magazines, address) || thread::drain(buffer.cache, magazines, address)
+    }) {
+        return;
+    }
+    buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
+    if !cache::give_back(buffer) {
+        report::invalid_address(
+            function,
+            error_code::DUPLICATE_FREE,
+            &Subject::buffer(buffer, address),
+            &thread::call_for_report(entry),
+        );
+    }
+}
+
+#[inline(never)]
+fn release_debugged(buffer: Buffer, entry: Entry) {
+    let call = thread::call(entry);
+    match buffer::freed(buffer, &call) {
+        Ok(()) => {
+            buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
+            cache::give_back(buffer);
+        }
+        Err(damage) => {
+            let subject = Subject::buffer(buffer, buffer.address);
+            // A double free leaves the buffer to whom it belongs now.
+            if damage.code != error_code::DUPLICATE_FREE {
+                cache::abandon(buffer);
+            }
+            report::report(&damage, &subject, &call_with_stack(&call, entry));
+        }
+    }
+}
+
+fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
+    [arenas().oversize, arenas().memalign]
+        .into_iter()
+        .find_map(|arena| vmem::find(arena, address).map(|block| (arena, block)))
+}
+
+fn release_block(address: usize, function: &str, entry: Entry) {
+    let Some((arena, block)) = block_at(address) else {
+        return invalid(address, function, entry);
+    };
+    let call = thread::call(entry);
+    match buffer::block_freed(block, arena.link(), &call) {
+        Ok(()) => {
+            vmem::free(arena, address);
+        }
+        Err(damage) => {
+            let subject = block_subject(block, address);
+            if damage.code != error_code::DUPLICATE_FREE {
+                block
+                    .state()
+                    .store(buffer_state::ABANDONED, Ordering::Release);
+            }
+            report::report(&damage, &subject, &call_with_stack(&call, entry));
+        }
+    }
+}
+
+fn block_subject(block: SegmentRef, address: usize) -> Subject {
+    Subject {
+        buffer: Some(block.buffer().get() as usize),
+        record: Some(block.record()).filter(|record| record.alloc_time().get() != 0),
+        requested: Some(block.requested().get() as usize),
+        ..Subject::address(address)
+    }
+}
+
+#[cold]
+fn invalid(address: usize, function: &str, entry: Entry) {
+    let call = if init::ensure() {
+        thread::call_for_report(entry)
+    } else {
+        Call {
+            time: clock::monotonic(),
+            thread: process::thread_id(),
+            stack: 0,
+        }
+    };
+    report::invalid_address(
+        function,
+        error_code::BAD_ADDRESS,
+        &Subject::address(address),
+        &call,
+    );
+}
+
+#[cold]
+fn inside(slab: crate::raw::SlabRef, start: usize, address: usize, function: &str, entry: Entry) {
+    let subject = match Buffer::at(slab, start) {
+        Ok(buffer) => Subject::buffer(buffer, address),
+        Err(_) => Subject::address(address),
+    };
+    let code = if subject.buffer.is_some() {
+        error_code::BAD_BASE
+    } else {
+        error_code::BAD_ADDRESS
+    };
+    report::invalid_address(function, code, &subject, &thread::call_for_report(entry));
+}
+
+// ---- sizes and realloc ----
+
+/// Bytes that the program may use: in debugged caches exactly what it asked for.
+pub fn usable_size(address: usize) -> Option<usize> {
+    match vmem::unit_kind(address) {
+        unit::UNUSED => None,
+        unit::BLOCKS => {
+            let (_, block) = block_at(address)?;
+            if u32::from(block.flags().get()) & cache_flag::REDZONE != 0 {
+                return Some(block.requested().get() as usize);
+            }
+            Some((block.end().get() - block.start().get()) as usize)
+        }
+        _ => {
+            let buffer = Buffer::at(vmem::slab_at(address)?, address).ok()?;
+            match buffer.cache.flags().get() & cache_flag::REDZONE {
+                0 => Some(buffer.cache.buffer_size().get() as usize),
+                _ => buffer.requested(),
+            }
+        }
+    }
+}
+
+/// Changes the size of a buffer, moving it when it has no room. Zero: no memory, or the new size is zero and
+/// the buffer was freed; on failure the old buffer stays.
+///
+/// # Safety
+/// The program uses the buffer only through the result from now on.
+pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
+    if address == 0 {
+        return allocate(size, family::MALLOC, entry);
+    }
+    if size == 0 {
+        // SAFETY: promised by the caller.
+        unsafe { release(address, entry) };
+        return 0;
+    }
+    let Some(usable) = usable_size(address) else {
+        invalid(address, "realloc", entry);
+        return 0;
+    };
+    if root().debug_flags().get() == 0 && size <= usable && size >= usable / 2 {
+        return address;
+    }
+    let new = allocate(size, family::MALLOC, entry);
+    if new != 0 {
+        // SAFETY: both buffers are live, of at least that many bytes, and distinct.
+        unsafe {
+            core::ptr::copy_nonoverlapping(address as *const u8, new as *mut u8, usable.min(size));
+            release(address, entry);
+        }
+    }
+    new
+}

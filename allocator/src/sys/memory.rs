@@ -1,0 +1,106 @@
+//! Address space: reserve, commit, purge.
+#![allow(unsafe_code)]
+
+use syscalls::{Sysno, syscall};
+
+/// Bytes of a page. The allocator is built for 4 KiB pages; [`page_size_fits`] checks it at start.
+pub const PAGE: usize = 4096;
+
+const PROT_NONE: usize = 0;
+const PROT_READ_WRITE: usize = 1 | 2;
+const MAP_PRIVATE_ANONYMOUS: usize = 0x02 | 0x20;
+const MAP_NORESERVE: usize = 0x4000;
+const MADV_DONTNEED: usize = 4;
+const MADV_DONTDUMP: usize = 16;
+const MADV_DODUMP: usize = 17;
+const MREMAP_MAYMOVE: usize = 1;
+
+/// Whether the system's pages are no larger than [`PAGE`].
+pub fn page_size_fits() -> bool {
+    const AT_PAGESZ: u64 = 6;
+    super::environment::auxiliary(AT_PAGESZ).is_none_or(|size| size as usize <= PAGE)
+}
+
+/// Reserves address space that is neither accessible, nor charged, nor dumped.
+pub fn reserve(size: usize) -> Option<usize> {
+    // SAFETY: a new anonymous mapping at an address that the kernel chooses touches no memory of ours.
+    let address = unsafe {
+        syscall!(
+            Sysno::mmap,
+            0,
+            size,
+            PROT_NONE,
+            MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE,
+            usize::MAX,
+            0
+        )
+    }
+    .ok()?;
+    // SAFETY: the range was mapped just above and holds no data.
+    let _ = unsafe { syscall!(Sysno::madvise, address, size, MADV_DONTDUMP) };
+    Some(address)
+}
+
+/// Makes reserved pages readable, writable and part of cores. They read as zero. False: no memory.
+pub fn commit(address: usize, size: usize) -> bool {
+    // SAFETY: callers commit only ranges that `reserve` gave them; access is widened, data kept.
+    let done = unsafe { syscall!(Sysno::mprotect, address, size, PROT_READ_WRITE) }.is_ok();
+    if done {
+        // SAFETY: as above; the advice changes what is dumped, not what is stored.
+        let _ = unsafe { syscall!(Sysno::madvise, address, size, MADV_DODUMP) };
+    }
+    done
+}
+
+/// Maps readable and writable memory, zeroed.
+pub fn map(size: usize) -> Option<usize> {
+    // SAFETY: a new anonymous mapping at an address that the kernel chooses touches no memory of ours.
+    unsafe {
+        syscall!(
+            Sysno::mmap,
+            0,
+            size,
+            PROT_READ_WRITE,
+            MAP_PRIVATE_ANONYMOUS,
+            usize::MAX,
+            0
+        )
+    }
+    .ok()
+}
+
+/// Gives a whole mapping back.
+///
+/// # Safety
+/// Nothing may use the range any more.
+pub unsafe fn unmap(address: usize, size: usize) {
+    // SAFETY: promised by the caller.
+    let _ = unsafe { syscall!(Sysno::munmap, address, size) };
+}
+
+/// Gives the pages of a committed range back to the system; they read as zero afterwards.
+///
+/// # Safety
+/// The range is page-aligned and holds nothing that is still needed.
+pub unsafe fn purge(address: usize, size: usize) {
+    // SAFETY: promised by the caller.
+    let _ = unsafe { syscall!(Sysno::madvise, address, size, MADV_DONTNEED) };
+}
+
+/// Grows or moves a mapping of its own.
+///
+/// # Safety
+/// The range is a mapping made by [`map`] and no pointer into it is used after a move.
+pub unsafe fn remap(address: usize, old: usize, new: usize) -> Option<usize> {
+    // SAFETY: promised by the caller.
+    unsafe { syscall!(Sysno::mremap, address, old, new, MREMAP_MAYMOVE) }.ok()
+}
+
+/// Limit of the process's address space in bytes, if there is one.
+pub fn address_space_limit() -> Option<usize> {
+    const RLIMIT_AS: usize = 9;
+    let mut limit = [u64::MAX; 2];
+    // SAFETY: prlimit64 of this process writes two 64-bit numbers to the array.
+    unsafe { syscall!(Sysno::prlimit64, 0, RLIMIT_AS, 0, limit.as_mut_ptr()) }.ok()?;
+    (limit[0] != u64::MAX).then_some(limit[0] as usize)
+}

@@ -1,0 +1,85 @@
+//! The process and the calling thread: identity, messages, the end.
+#![allow(unsafe_code)]
+
+use syscalls::{Sysno, syscall};
+
+const SIGABRT: usize = 6;
+
+/// Kernel's identifier of the calling thread.
+pub fn thread_id() -> u32 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { syscall!(Sysno::gettid) }.unwrap_or(0) as u32
+}
+
+/// Identifier of the process.
+pub fn process_id() -> u32 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { syscall!(Sysno::getpid) }.unwrap_or(0) as u32
+}
+
+/// Name of the calling thread, padded with zero bytes.
+pub fn thread_name() -> [u8; 16] {
+    const PR_GET_NAME: usize = 16;
+    let mut name = [0; 16];
+    // SAFETY: the kernel writes at most 16 bytes.
+    let _ = unsafe { syscall!(Sysno::prctl, PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
+    name
+}
+
+/// Writes to standard error, as far as it takes it.
+pub fn write_error(mut text: &[u8]) {
+    while !text.is_empty() {
+        // SAFETY: the kernel reads the slice.
+        match unsafe { syscall!(Sysno::write, 2, text.as_ptr(), text.len()) } {
+            Ok(count) if count > 0 => text = text.get(count..).unwrap_or(&[]),
+            _ => return,
+        }
+    }
+}
+
+fn raise_abort() {
+    // SAFETY: sends a signal to the calling thread; its handler, if any, is the program's.
+    let _ = unsafe { syscall!(Sysno::tgkill, process_id(), thread_id(), SIGABRT) };
+}
+
+/// Ends the process by SIGABRT: once with the program's handler in place, then by force. libc's abort is
+/// not used because it may flush streams and so call free.
+pub fn abort() -> ! {
+    const SIG_UNBLOCK: usize = 1;
+    let abort_mask: u64 = 1 << (SIGABRT - 1);
+    raise_abort();
+    loop {
+        let default_action = [0_u64; 4];
+        // SAFETY: installs the default action, described by four zero words; sets are of 8 bytes.
+        let _ = unsafe { syscall!(Sysno::rt_sigaction, SIGABRT, default_action.as_ptr(), 0, 8) };
+        // SAFETY: reads one 8-byte set.
+        let _ = unsafe {
+            syscall!(
+                Sysno::rt_sigprocmask,
+                SIG_UNBLOCK,
+                &raw const abort_mask,
+                0,
+                8
+            )
+        };
+        raise_abort();
+    }
+}
+
+/// Yields the processor.
+pub fn yield_now() {
+    // SAFETY: takes no arguments.
+    let _ = unsafe { syscall!(Sysno::sched_yield) };
+}
+
+/// Sets `errno`.
+pub fn set_errno(value: i32) {
+    // SAFETY: libc gives the address of the calling thread's errno.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// Reads `errno`.
+pub fn errno() -> i32 {
+    // SAFETY: libc gives the address of the calling thread's errno.
+    unsafe { *libc::__errno_location() }
+}

@@ -1,0 +1,489 @@
+//! Threads: their block of storage, their published record, their magazines.
+//!
+//! **Owns** everything that is per thread. **May use** the layers up to `cache`. **Promises** that an untouched
+//! thread takes the slow path, that a thread's magazines go back to the depot when it ends, and that frees which arrive
+//! after that still work.
+//!
+//! # Theory (after Bonwick and Adams, "Magazines and Vmem", USENIX 2001)
+//! 1. For each size class a thread has a *loaded* and a *previous* magazine. The previous one is full or empty. An
+//!    allocation pops from the loaded one, a free pushes; when that fails the two are exchanged, and when
+//!    that does not help either, one is exchanged with the depot. So the depot sees at most one call in M.
+//! 2. The magazines of debugged caches hold no rounds at all, so that every call takes the slow path: switching
+//!    debugging on costs the fast path nothing when it is off.
+//! 3. A thread registers at its first slow call. Its record is never freed: a debugger may hold its address. Records
+//!    of ended threads are used again.
+#![allow(unsafe_code)]
+
+use crate::{
+    cache,
+    debug::{Call, depot},
+    raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, root},
+    sync,
+    sys::{clock, process, tls},
+    unwind::{self, Bounds, Entry, Stack},
+    vmem::{self, arenas},
+};
+use core::{
+    cell::Cell as LocalCell,
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence},
+};
+use umem_layout::{Plain, Thread, ThreadCache, cache_flag, thread_state};
+
+/// Where a thread stands.
+mod stage {
+    /// Nothing was done yet.
+    pub const NEW: u32 = 0;
+    /// Being registered: calls from within go to the slab layer.
+    pub const REGISTERING: u32 = 1;
+    /// In service.
+    pub const LIVE: u32 = 2;
+    /// Its destructor has run: calls go to the slab layer.
+    pub const ENDED: u32 = 3;
+}
+
+/// The thread's block. It starts as zero bytes and is only reached from its own thread.
+#[repr(C)]
+pub struct Local {
+    caches: LocalCell<usize>,
+    thread: LocalCell<usize>,
+    stage: LocalCell<u32>,
+    tid: LocalCell<u32>,
+    capturing: LocalCell<bool>,
+    bounds: core::cell::UnsafeCell<Bounds>,
+}
+
+const _: () = assert!(size_of::<Local>() <= tls::BLOCK && align_of::<Local>() <= 64);
+
+/// The calling thread's block.
+#[inline(always)]
+pub fn local() -> &'static Local {
+    // SAFETY: the block has room for a `Local`, for which zero bytes are valid, and lives as long as the thread;
+    // the reference does not leave it.
+    unsafe { &*tls::block().cast::<Local>() }
+}
+
+/// The calling thread's magazines for a class, by the shortest way. None: the thread is not in service.
+#[inline(always)]
+pub fn fast_cache(class: usize) -> Option<ThreadCacheRef> {
+    const { assert!(core::mem::offset_of!(Local, caches) == 0) };
+    entry_of(tls::first_word(), class)
+}
+
+#[inline(always)]
+fn entry_of(caches: usize, class: usize) -> Option<ThreadCacheRef> {
+    if caches == 0 {
+        return None;
+    }
+    // SAFETY: the array has one entry a class.
+    Some(unsafe { ThreadCacheRef::from_address(caches + class * size_of::<ThreadCache>()) })
+}
+
+static LIST_LOCK: AtomicU32 = AtomicU32::new(0);
+static LAST: AtomicUsize = AtomicUsize::new(0);
+/// Key whose destructor ends a thread's service; plus one, zero while there is none.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+impl Local {
+    /// The thread's magazines for a class. None: the thread is not in service.
+    #[inline(always)]
+    pub fn cache(&self, class: usize) -> Option<ThreadCacheRef> {
+        entry_of(self.caches.get(), class)
+    }
+
+    /// Kernel's identifier of the thread.
+    pub fn tid(&self) -> u32 {
+        if self.tid.get() == 0 {
+            self.tid.set(process::thread_id());
+        }
+        self.tid.get()
+    }
+}
+
+/// Who is calling: time, thread, and the stack where caches are audited.
+pub fn call(entry: Entry) -> Call {
+    let local = local();
+    register(local);
+    if root().debug_flags().get() & cache_flag::AUDIT == 0 {
+        return Call {
+            time: 0,
+            thread: local.tid(),
+            stack: 0,
+        };
+    }
+    let stack = capture(local, entry);
+    Call {
+        time: clock::monotonic(),
+        thread: local.tid(),
+        stack,
+    }
+}
+
+/// Who is calling, for an error report: always with a stack.
+#[cold]
+pub fn call_for_report(entry: Entry) -> Call {
+    let local = local();
+    Call {
+        time: clock::monotonic(),
+        thread: local.tid(),
+        stack: capture(local, entry),
+    }
+}
+
+/// Captures and interns the stack of an entry. A capture within a capture (a signal handler that allocates) gives none.
+fn capture(local: &Local, entry: Entry) -> u32 {
+    if local.capturing.replace(true) {
+        return 0;
+    }
+    // SAFETY: `capturing` keeps a second user of the thread's bounds out.
+    let bounds = unsafe { &mut *local.bounds.get() };
+    let depth = (root().audit_depth().get() as usize).clamp(1, unwind::MAX_DEPTH);
+    let mut stack = Stack::new();
+    // SAFETY: the entry functions hand over the registers of the call that is under way.
+    unsafe { unwind::capture(entry, depth, bounds, &mut stack) };
+    let id = depot::find(&stack).unwrap_or_else(|| {
+        // A new stack: make sure that no library was replaced at an address that the unwinder remembers.
+        if unwind::revalidate() {
+            // SAFETY: as above.
+            unsafe { unwind::capture(entry, depth, bounds, &mut stack) };
+        }
+        depot::intern(&stack)
+    });
+    local.capturing.set(false);
+    id
+}
+
+// ---- registration ----
+
+/// Creates the key whose destructor ends threads.
+pub fn initialize() {
+    let mut key = 0;
+    // SAFETY: writes the new key to a local; the destructor has the required signature.
+    if unsafe { libc::pthread_key_create(&raw mut key, Some(end_of_thread)) } == 0 {
+        KEY.store(key + 1, Ordering::Release);
+    }
+}
+
+/// Puts a new thread into service.
+#[inline]
+pub fn register(local: &Local) {
+    if local.stage.get() == stage::NEW {
+        register_new(local);
+    }
+}
+
+#[cold]
+fn register_new(local: &Local) {
+    local.stage.set(stage::REGISTERING);
+    let Some(thread) = take_record() else {
+        // Without a record the thread works through the slab layer for good.
+        local.stage.set(stage::ENDED);
+        return;
+    };
+    thread.tid().set(local.tid());
+    thread.thread_pointer().set(tls::thread_pointer() as u64);
+    store_name(thread);
+    local.thread.set(thread.address());
+    arm_destructor();
+    local.caches.set(thread.caches().get() as usize);
+    local.stage.set(stage::LIVE);
+}
+
+fn store_name(thread: ThreadRef) {
+    let at = thread.address() + core::mem::offset_of!(Thread, name);
+    for (index, &value) in process::thread_name().iter().enumerate() {
+        // SAFETY: the name is part of the thread's structure.
+        unsafe { crate::raw::byte(at, index) }.set(value);
+    }
+}
+
+fn arm_destructor() {
+    let Some(key) = KEY.load(Ordering::Acquire).checked_sub(1) else {
+        return;
+    };
+    // For keys above 31 this allocates; the thread is REGISTERING, so that goes to the slab layer.
+    // SAFETY: the key was created; the value only has to be non-null for the destructor to run.
+    unsafe { libc::pthread_setspecific(key, core::ptr::without_provenance(1)) };
+}
+
+fn records() -> impl Iterator<Item = ThreadRef> {
+    // SAFETY: links of the list are zero or thread records, which are never freed.
+    let next = |link: u64| unsafe { ThreadRef::from_link(link) };
+    core::iter::successors(
+        next(root().threads().load(Ordering::Acquire)),
+        move |thread| next(thread.next().load(Ordering::Acquire)),
+    )
+}
+
+/// A record of an ended thread, or a new one; claimed under the lock, so that no two threads get the same.
+fn take_record() -> Option<ThreadRef> {
+    let _guard = sync::lock(&LIST_LOCK);
+    let ended =
+        records().find(|thread| thread.state().load(Ordering::Acquire) == thread_state::EXITED);
+    let thread = ended.or_else(create_record)?;
+    thread.state().store(thread_state::LIVE, Ordering::Release);
+    Some(thread)
+}
+
+fn create_record() -> Option<ThreadRef> {
+    let debugged = root().debug_flags().get() != 0 || root().options().nomagazines != 0;
+    let caches = if debugged {
+        0
+    } else {
+        size_of::<[ThreadCache; cache::CLASSES]>()
+    };
+    let memory = vmem::alloc(
+        arenas().internal,
+        size_of::<Thread>().next_multiple_of(64) + caches,
+        64,
+    )?;
+    let address = memory.start().get() as usize;
+    // SAFETY: fresh metadata, aligned to 64, that nothing else uses.
+    let thread = unsafe { ThreadRef::from_address(address) };
+    let array = address + size_of::<Thread>().next_multiple_of(64);
+    thread.initialize(Thread {
+        caches: if caches == 0 { 0 } else { array as u64 },
+        cache_count: if caches == 0 {
+            0
+        } else {
+            cache::CLASSES as u32
+        },
+        cache_stride: size_of::<ThreadCache>() as u32,
+        ..Thread::ZERO
+    });
+    if caches != 0 {
+        clear_caches(array);
+    }
+    match LAST.swap(address, Ordering::AcqRel) {
+        0 => root().threads().store(thread.link(), Ordering::Release),
+        // SAFETY: the last record of the list, which is never freed.
+        last => unsafe { ThreadRef::from_address(last) }
+            .next()
+            .store(thread.link(), Ordering::Release),
+    }
+    Some(thread)
+}
+
+fn clear_caches(array: usize) {
+    for class in 0..cache::CLASSES {
+        // SAFETY: the array has one entry a class.
+        let entry =
+            unsafe { ThreadCacheRef::from_address(array + class * size_of::<ThreadCache>()) };
+        entry.initialize(ThreadCache::ZERO);
+    }
+}
+
+/// Destructor of the key: the thread ends. Destructors that run later may still allocate and free.
+unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
+    let local = local();
+    if local.stage.get() != stage::LIVE {
+        return;
+    }
+    local.stage.set(stage::ENDED);
+    local.caches.set(0);
+    // SAFETY: a thread in service has a record.
+    let thread = unsafe { ThreadRef::from_address(local.thread.get()) };
+    retire(thread);
+}
+
+/// Gives the magazines of a thread that runs no more to the depot and its record to the next thread.
+fn retire(thread: ThreadRef) {
+    for class in 0..thread.cache_count().get() as usize {
+        // SAFETY: the array has `cache_count` entries.
+        let entry = unsafe {
+            ThreadCacheRef::from_address(
+                thread.caches().get() as usize + class * size_of::<ThreadCache>(),
+            )
+        };
+        let cache = cache::classes(class);
+        count_into(cache, entry);
+        give(cache, entry.loaded().get(), entry.loaded_rounds().get());
+        give(cache, entry.previous().get(), entry.previous_rounds().get());
+        entry.initialize(ThreadCache::ZERO);
+    }
+    thread
+        .state()
+        .store(thread_state::EXITED, Ordering::Release);
+}
+
+/// Allocations and frees of a cache that live threads have served from their magazines.
+pub fn counts(cache: CacheRef) -> (u64, u64) {
+    let Some(class) = cache.size_class().get().checked_sub(1) else {
+        return (0, 0);
+    };
+    records()
+        .filter(|thread| class < thread.cache_count().get())
+        .filter_map(|thread| entry_of(thread.caches().get() as usize, class as usize))
+        .fold((0, 0), |(allocs, frees), entry| {
+            (allocs + entry.allocs().get(), frees + entry.frees().get())
+        })
+}
+
+fn count_into(cache: CacheRef, entry: ThreadCacheRef) {
+    cache
+        .allocs()
+        .fetch_add(entry.allocs().get(), Ordering::Relaxed);
+    cache
+        .frees()
+        .fetch_add(entry.frees().get(), Ordering::Relaxed);
+}
+
+fn magazine(link: u64) -> Option<MagazineRef> {
+    // SAFETY: links in a thread's entries are zero or magazines.
+    unsafe { MagazineRef::from_link(link) }
+}
+
+fn give(cache: CacheRef, link: u64, rounds: u32) {
+    match magazine(link) {
+        Some(magazine) if rounds > 0 => cache::put_full(cache, magazine, rounds),
+        Some(magazine) => cache::put_empty(cache, magazine),
+        None => {}
+    }
+}
+
+// ---- the magazine layer ----
+
+/// Pops a round from the loaded magazine.
+#[inline(always)]
+pub fn pop(entry: ThreadCacheRef) -> Option<usize> {
+    let rounds = entry.loaded_rounds().get();
+    if rounds == 0 {
+        return None;
+    }
+    // SAFETY: a loaded magazine has `loaded_rounds` rounds.
+    let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
+    let address = cache::round(loaded, rounds as usize - 1).get() as usize;
+    entry.loaded_rounds().set(rounds - 1);
+    entry.allocs().add(1);
+    Some(address)
+}
+
+/// Pushes a round onto the loaded magazine. False: it is full, or there is none.
+#[inline(always)]
+pub fn push(entry: ThreadCacheRef, address: usize) -> bool {
+    let rounds = entry.loaded_rounds().get();
+    if rounds == entry.capacity().get() {
+        return false;
+    }
+    // SAFETY: a capacity above zero belongs to a loaded magazine.
+    let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
+    cache::round(loaded, rounds as usize).set(address as u64);
+    // A debugger that stops the thread here must not count a round that is not stored yet.
+    compiler_fence(Ordering::Release);
+    entry.loaded_rounds().set(rounds + 1);
+    entry.frees().add(1);
+    true
+}
+
+fn exchange(entry: ThreadCacheRef) {
+    let (loaded, rounds) = (entry.loaded().get(), entry.loaded_rounds().get());
+    let (previous, previous_rounds) = (entry.previous().get(), entry.previous_rounds().get());
+    entry.loaded_rounds().set(0);
+    entry.previous_rounds().set(0);
+    entry.loaded().set(previous);
+    entry.previous().set(loaded);
+    entry.loaded_rounds().set(previous_rounds);
+    entry.previous_rounds().set(rounds);
+}
+
+/// Puts `magazine` in the loaded place; what was loaded becomes previous, and what was previous is returned.
+fn load(entry: ThreadCacheRef, new: MagazineRef, rounds: u32) -> (u64, u32) {
+    let old = (entry.previous().get(), entry.previous_rounds().get());
+    entry.previous_rounds().set(0);
+    entry.previous().set(entry.loaded().get());
+    entry.previous_rounds().set(entry.loaded_rounds().get());
+    entry.loaded_rounds().set(0);
+    entry.loaded().set(new.link());
+    entry.capacity().set(new.capacity().get());
+    entry.loaded_rounds().set(rounds);
+    old
+}
+
+/// Refills the loaded magazine and pops from it. None: no memory.
+#[cold]
+#[inline(never)]
+pub fn refill(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
+    if entry.previous_rounds().get() > 0 {
+        exchange(entry);
+        return pop(entry);
+    }
+    if let Some(full) = cache::get_full(cache) {
+        let rounds = full.rounds().get();
+        let (old, old_rounds) = load(entry, full, rounds);
+        give(cache, old, old_rounds);
+        return pop(entry);
+    }
+    fill_from_slabs(cache, entry)
+}
+
+/// Fills half of a magazine from the slab layer, so that frees find room in it as well.
+fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
+    if entry.loaded().get() == 0 {
+        let empty = cache::get_empty(cache)?;
+        let (old, old_rounds) = load(entry, empty, 0);
+        give(cache, old, old_rounds);
+    }
+    let loaded = magazine(entry.loaded().get())?;
+    let most = (loaded.capacity().get() as usize).div_ceil(2);
+    let mut rounds = 0;
+    cache::batch(cache, most, |address| {
+        cache::round(loaded, rounds).set(address as u64);
+        rounds += 1;
+    });
+    // The chunk that is handed out first is the lowest one.
+    reverse(loaded, rounds);
+    entry.loaded_rounds().set(rounds as u32);
+    pop(entry)
+}
+
+fn reverse(magazine: MagazineRef, rounds: usize) {
+    for index in 0..rounds / 2 {
+        let (low, high) = (
+            cache::round(magazine, index),
+            cache::round(magazine, rounds - 1 - index),
+        );
+        let value = low.get();
+        low.set(high.get());
+        high.set(value);
+    }
+}
+
+/// Makes room in the loaded magazine and pushes. False: no magazine could be had.
+#[cold]
+#[inline(never)]
+pub fn drain(cache: CacheRef, entry: ThreadCacheRef, address: usize) -> bool {
+    if entry.previous().get() != 0 && entry.previous_rounds().get() == 0 {
+        exchange(entry);
+        return push(entry, address);
+    }
+    let Some(empty) = cache::get_empty(cache) else {
+        return false;
+    };
+    let (old, old_rounds) = load(entry, empty, 0);
+    give(cache, old, old_rounds);
+    push(entry, address)
+}
+
+// ---- fork ----
+
+/// Takes the lock of this layer.
+pub fn fork_lock() {
+    sync::acquire(&LIST_LOCK);
+}
+
+/// Lets go of it.
+pub fn fork_unlock() {
+    sync::unlock(&LIST_LOCK);
+}
+
+/// In the child of a fork: only the calling thread lives on; the others' magazines go to the depot.
+pub fn after_fork() {
+    let local = local();
+    local.tid.set(process::thread_id());
+    for thread in records().filter(|thread| thread.state().get() == thread_state::LIVE) {
+        if thread.address() == local.thread.get() {
+            thread.tid().set(local.tid());
+        } else {
+            retire(thread);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which part of the stack may be read.
+//!
+//! A range of whole pages around the last stack pointer that were found readable. It grows outwards as frames need it, by asking the
+//! kernel about each new page once; a stack pointer outside of it starts a new range. So no assumption is
+//! made about where stacks are: main thread, threads, alternate signal stacks and coroutines are alike.
+//! The pages of a stack stay mapped as long as frames on it are live, which is as long as the range is used.
+
+use crate::sys::memory::PAGE;
+use syscalls::{Sysno, syscall};
+
+/// A frame larger than this ends the walk: the tables are wrong, or the stack is smashed.
+const FRAME_MAX: usize = 16 << 20;
+/// A stack pointer this close below the range extends it; one further away starts a new range.
+const GAP_MAX: usize = 64 << 10;
+
+/// What is known of the current stack: `[low, high)` is readable. Zero means nothing.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bounds {
+    low: usize,
+    high: usize,
+}
+
+impl Bounds {
+    /// Begins at a stack pointer. None: not even its page is readable.
+    #[inline]
+    pub(super) fn enter(&mut self, sp: usize) -> Option<()> {
+        if sp.wrapping_sub(self.low) < self.high.wrapping_sub(self.low) {
+            Some(())
+        } else {
+            self.enter_new(sp)
+        }
+    }
+
+    #[cold]
+    fn enter_new(&mut self, sp: usize) -> Option<()> {
+        let page = sp & !(PAGE - 1);
+        if page < self.low
+            && self.low - page <= GAP_MAX
+            && (page..self.low).step_by(PAGE).all(is_readable)
+        {
+            self.low = page;
+            return Some(());
+        }
+        (self.low, self.high) = (0, 0);
+        if !is_readable(page) {
+            return None;
+        }
+        (self.low, self.high) = (page, page + PAGE);
+        Some(())
+    }
+
+    /// Makes sure that everything up to `end` is readable.
+    #[inline]
+    pub(super) fn reach(&mut self, end: usize) -> bool {
+        end <= self.high || self.reach_new(end)
+    }
+
+    #[cold]
+    fn reach_new(&mut self, end: usize) -> bool {
+        if end - self.high > FRAME_MAX {
+            return false;
+        }
+        while self.high < end {
+            if !is_readable(self.high) {
+                return false;
+            }
+            self.high += PAGE;
+        }
+        true
+    }
+
+    /// Reads a word inside of the range.
+    #[inline]
+    pub(super) fn read(&self, address: usize) -> Option<usize> {
+        if address < self.low || address > self.high.wrapping_sub(8) || !address.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: the word lies in pages of the live stack that were found readable.
+        Some(unsafe { (address as *const usize).read_volatile() })
+    }
+
+    /// Reads a word that must lie at or above `floor`, reaching out to it if need be.
+    #[inline]
+    pub(super) fn read_from(&mut self, floor: usize, address: usize) -> Option<usize> {
+        if address < floor || !self.reach(address.checked_add(8)?) {
+            return None;
+        }
+        self.read(address)
+    }
+}
+
+/// Whether a page can be read: the kernel copies a signal set from it before it finds the first argument
+/// invalid. The call changes nothing, and sandboxes that forbid more telling ones (process_vm_readv) allow it.
+#[cold]
+fn is_readable(page: usize) -> bool {
+    const INVALID_HOW: usize = 0x7fff;
+    const EFAULT: i32 = 14;
+    // SAFETY: with an invalid first argument the call has no effect; a bad address is reported, not faulted on.
+    let result = unsafe { syscall!(Sysno::rt_sigprocmask, INVALID_HOW, page, 0, 8) };
+    !matches!(result, Err(error) if error.into_raw() == EFAULT)
+}

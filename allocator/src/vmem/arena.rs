@@ -1,0 +1,639 @@
+//! Arenas: boundary tags, free lists by power of two, import and release of spans.
+
+use super::{UNIT, region, round_up, segment};
+use crate::{
+    raw::{ArenaRef, Cell, Global, SegmentRef, padded_name, root, word},
+    sync,
+    sys::memory::{self, PAGE},
+};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use umem_layout::{Arena, Plain, Segment, policy, segment_kind, unit};
+
+const ARENAS_MAX: usize = 64;
+/// Free segments of the request's own list that are looked at for the best fit.
+const BEST_FIT_LOOKS: usize = 32;
+/// Buckets of a fresh hash table, which stands beside the arena; tables double when chains reach two.
+const HASH_INITIAL: usize = 64;
+/// Slabs and metadata are imported by this many bytes at least, to keep boundary tags few.
+const IMPORT_MIN: usize = 16 * UNIT;
+/// A span of this size that goes back to the top arena gives its pages back to the system at once.
+const PURGE_MIN: usize = 1 << 20;
+
+static TABLE: Global<[Arena; ARENAS_MAX]> = Global::new([Arena::ZERO; ARENAS_MAX]);
+static HASHES: Global<[[u64; HASH_INITIAL]; ARENAS_MAX]> =
+    Global::new([[0; HASH_INITIAL]; ARENAS_MAX]);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static LIST_LOCK: AtomicU32 = AtomicU32::new(0);
+
+/// The arenas of the library.
+#[derive(Clone, Copy)]
+pub struct Arenas {
+    /// Committed address space.
+    pub top: ArenaRef,
+    /// Structures of the allocator.
+    pub internal: ArenaRef,
+    /// Slabs.
+    pub default: ArenaRef,
+    /// Blocks larger than the largest size class.
+    pub oversize: ArenaRef,
+    /// Blocks of unusual alignment.
+    pub memalign: ArenaRef,
+}
+
+fn arena(index: usize) -> ArenaRef {
+    debug_assert!(index < ARENAS_MAX);
+    // SAFETY: an element of a static array that is only accessed through handles.
+    unsafe { ArenaRef::from_address(TABLE.get() as usize + index * size_of::<Arena>()) }
+}
+
+/// The arenas of the library, in the order in which `create_all` makes them.
+#[inline]
+pub fn arenas() -> Arenas {
+    Arenas {
+        top: arena(0),
+        internal: arena(1),
+        default: arena(2),
+        oversize: arena(3),
+        memalign: arena(4),
+    }
+}
+
+/// Creates an arena. None: too many, or no memory for its anchor.
+pub fn create(
+    name: &[u8],
+    source: Option<ArenaRef>,
+    quantum: usize,
+    policy: u32,
+) -> Option<ArenaRef> {
+    let _guard = sync::lock(&LIST_LOCK);
+    let index = COUNT.load(Ordering::Relaxed);
+    if index == ARENAS_MAX {
+        return None;
+    }
+    let anchor = segment::take()?;
+    anchor.initialize(Segment {
+        next: anchor.link(),
+        prev: anchor.link(),
+        ..Segment::ZERO
+    });
+    let new = arena(index);
+    let table = HASHES.get() as usize + index * size_of::<[u64; HASH_INITIAL]>();
+    new.initialize(Arena {
+        source: source.map_or(0, ArenaRef::link),
+        name: padded_name(name),
+        id: index as u32 + 1,
+        policy,
+        quantum: quantum as u64,
+        segments: anchor.link(),
+        hash: table as u64,
+        hash_size: HASH_INITIAL as u64,
+        ..Arena::ZERO
+    });
+    match index {
+        0 => root().arenas().store(new.link(), Ordering::Release),
+        _ => arena(index - 1).next().store(new.link(), Ordering::Release),
+    }
+    COUNT.store(index + 1, Ordering::Release);
+    Some(new)
+}
+
+fn link(value: u64) -> Option<SegmentRef> {
+    // SAFETY: links of an arena's lists are zero or segments of the pool.
+    unsafe { SegmentRef::from_link(value) }
+}
+
+/// A link that is never zero: neighbours on the circular address list.
+fn neighbour(value: u64) -> SegmentRef {
+    debug_assert!(value != 0);
+    // SAFETY: the address list is circular; its links are segments of the pool.
+    unsafe { SegmentRef::from_address(value as usize) }
+}
+
+fn size_of_segment(segment: SegmentRef) -> usize {
+    (segment.end().get() - segment.start().get()) as usize
+}
+
+// ---- address list ----
+
+fn insert_after(place: SegmentRef, new: SegmentRef) {
+    let next = neighbour(place.next().get());
+    new.prev().set(place.link());
+    new.next().set(next.link());
+    next.prev().set(new.link());
+    place.next().set(new.link());
+}
+
+fn unlink(segment: SegmentRef) {
+    let (prev, next) = (
+        neighbour(segment.prev().get()),
+        neighbour(segment.next().get()),
+    );
+    prev.next().set(next.link());
+    next.prev().set(prev.link());
+}
+
+// ---- free lists ----
+
+fn list_of(size: usize) -> usize {
+    (usize::BITS - 1 - size.leading_zeros()) as usize
+}
+
+fn free_insert(arena: ArenaRef, segment: SegmentRef) {
+    segment.kind().set(segment_kind::FREE);
+    let index = list_of(size_of_segment(segment));
+    let head = arena.free_list(index);
+    segment.kin_prev().set(0);
+    segment.kin_next().set(head.get());
+    if let Some(next) = link(head.get()) {
+        next.kin_prev().set(segment.link());
+    }
+    head.set(segment.link());
+    arena.free_mask().set(arena.free_mask().get() | 1 << index);
+}
+
+fn free_remove(arena: ArenaRef, segment: SegmentRef) {
+    let index = list_of(size_of_segment(segment));
+    match link(segment.kin_prev().get()) {
+        Some(prev) => prev.kin_next().set(segment.kin_next().get()),
+        None => arena.free_list(index).set(segment.kin_next().get()),
+    }
+    if let Some(next) = link(segment.kin_next().get()) {
+        next.kin_prev().set(segment.kin_prev().get());
+    }
+    if arena.free_list(index).get() == 0 {
+        arena
+            .free_mask()
+            .set(arena.free_mask().get() & !(1 << index));
+    }
+    segment.kin_next().set(0);
+    segment.kin_prev().set(0);
+}
+
+/// Where in a free segment a request fits.
+fn fit(segment: SegmentRef, size: usize, align: usize) -> Option<usize> {
+    let start = round_up(segment.start().get() as usize, align);
+    (start.checked_add(size)? <= segment.end().get() as usize).then_some(start)
+}
+
+/// Best fit among the first few segments of the request's own list, else instant fit from a larger one.
+fn find_free(arena: ArenaRef, size: usize, align: usize) -> Option<(SegmentRef, usize)> {
+    let own = list_of(size);
+    let mut best: Option<(SegmentRef, usize)> = None;
+    let mut next = link(arena.free_list(own).get());
+    for _ in 0..BEST_FIT_LOOKS {
+        let Some(segment) = next else { break };
+        if let Some(at) = fit(segment, size, align)
+            && best.is_none_or(|(known, _)| size_of_segment(segment) < size_of_segment(known))
+        {
+            best = Some((segment, at));
+        }
+        next = link(segment.kin_next().get());
+    }
+    if best.is_some() {
+        return best;
+    }
+    let mut mask = if own == 63 {
+        0
+    } else {
+        arena.free_mask().get() >> (own + 1) << (own + 1)
+    };
+    while mask != 0 {
+        let segment = link(arena.free_list(mask.trailing_zeros() as usize).get());
+        if let Some(found) = segment.and_then(|segment| Some((segment, fit(segment, size, align)?)))
+        {
+            return Some(found);
+        }
+        mask &= mask - 1;
+    }
+    None
+}
+
+// ---- hash of allocated segments ----
+
+fn bucket(arena: ArenaRef, address: usize) -> &'static core::sync::atomic::AtomicU64 {
+    let size = arena.hash_size().get() as usize;
+    let key = address >> arena.quantum().get().trailing_zeros();
+    let mixed = (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    // SAFETY: the table has `hash_size` words, a power of two.
+    unsafe { word(arena.hash().get() as usize, mixed as usize & (size - 1)) }
+}
+
+fn hash_insert(arena: ArenaRef, segment: SegmentRef) {
+    let head = bucket(arena, segment.start().get() as usize);
+    segment.kin_next().set(head.get());
+    head.set(segment.link());
+}
+
+fn hash_find(arena: ArenaRef, address: usize) -> Option<SegmentRef> {
+    let mut next = link(bucket(arena, address).get());
+    while let Some(segment) = next {
+        if segment.start().get() as usize == address {
+            return Some(segment);
+        }
+        next = link(segment.kin_next().get());
+    }
+    None
+}
+
+fn hash_remove(arena: ArenaRef, segment: SegmentRef) {
+    let mut cell = bucket(arena, segment.start().get() as usize);
+    while let Some(here) = link(cell.get()) {
+        if here == segment {
+            cell.set(segment.kin_next().get());
+            segment.kin_next().set(0);
+            return;
+        }
+        cell = here.kin_next();
+    }
+}
+
+/// Doubles a table that has become too small. Without memory it stays as it is, only slower.
+fn hash_grow(arena: ArenaRef) {
+    let old_size = arena.hash_size().get() as usize;
+    let live = (arena.allocs().get() - arena.frees().get()) as usize;
+    if live <= old_size * 2 {
+        return;
+    }
+    let new_size = (old_size * 4).max(PAGE / 8);
+    let Some(table) = memory::map(new_size * 8) else {
+        return;
+    };
+    let old = arena.hash().get() as usize;
+    arena.hash().set(table as u64);
+    arena.hash_size().set(new_size as u64);
+    for index in 0..old_size {
+        // SAFETY: the old table has `old_size` words.
+        let mut next = link(unsafe { word(old, index) }.get());
+        while let Some(segment) = next {
+            next = link(segment.kin_next().get());
+            hash_insert(arena, segment);
+        }
+    }
+    if old_size > HASH_INITIAL {
+        // SAFETY: a larger table than the initial one was mapped here, and nothing refers to it any more.
+        unsafe { memory::unmap(old, old_size * 8) };
+    }
+}
+
+// ---- allocation ----
+
+/// Cuts a request out of a free segment. None: no segments for the remainders.
+fn carve(arena: ArenaRef, free: SegmentRef, at: usize, size: usize) -> Option<SegmentRef> {
+    let (start, end) = (free.start().get() as usize, free.end().get() as usize);
+    let before = if at > start {
+        Some(segment::take()?)
+    } else {
+        None
+    };
+    let after = if at + size < end {
+        match segment::take() {
+            Some(segment) => Some(segment),
+            None => {
+                before.into_iter().for_each(segment::put);
+                return None;
+            }
+        }
+    } else {
+        None
+    };
+    free_remove(arena, free);
+    if let Some(before) = before {
+        before.initialize(Segment {
+            start: start as u64,
+            end: at as u64,
+            ..Segment::ZERO
+        });
+        insert_after(neighbour(free.prev().get()), before);
+        free_insert(arena, before);
+    }
+    if let Some(after) = after {
+        after.initialize(Segment {
+            start: (at + size) as u64,
+            end: end as u64,
+            ..Segment::ZERO
+        });
+        insert_after(free, after);
+        free_insert(arena, after);
+    }
+    free.start().set(at as u64);
+    free.end().set((at + size) as u64);
+    free.kind().set(segment_kind::ALLOC);
+    hash_insert(arena, free);
+    arena.allocs().add(1);
+    arena.in_use().add(size as u64);
+    arena
+        .in_use_max()
+        .set(arena.in_use_max().get().max(arena.in_use().get()));
+    hash_grow(arena);
+    Some(free)
+}
+
+/// Adds a span as one free segment, or extends the last span when the new memory follows it.
+fn add_span(arena: ArenaRef, start: usize, size: usize, imported: bool) -> bool {
+    let anchor = neighbour(arena.segments().get());
+    let last = neighbour(anchor.prev().get());
+    let end = (start + size) as u64;
+    if !imported && last.end().get() == start as u64 && last != anchor {
+        extend_last_span(arena, anchor, last, end)
+    } else {
+        append_span(arena, anchor, start as u64, end, imported)
+    }
+    .then(|| {
+        arena.total().add(size as u64);
+        if imported {
+            arena.imported().add(size as u64);
+        }
+    })
+    .is_some()
+}
+
+fn append_span(arena: ArenaRef, anchor: SegmentRef, start: u64, end: u64, imported: bool) -> bool {
+    let Some(span) = segment::take() else {
+        return false;
+    };
+    let Some(free) = segment::take() else {
+        segment::put(span);
+        return false;
+    };
+    span.initialize(Segment {
+        kind: segment_kind::SPAN,
+        imported: imported.into(),
+        start,
+        end,
+        ..Segment::ZERO
+    });
+    free.initialize(Segment {
+        start,
+        end,
+        ..Segment::ZERO
+    });
+    insert_after(neighbour(anchor.prev().get()), span);
+    insert_after(span, free);
+    free_insert(arena, free);
+    true
+}
+
+/// `last` ends where new memory begins: the span marker that it belongs to grows, and so does the free tail.
+fn extend_last_span(arena: ArenaRef, anchor: SegmentRef, last: SegmentRef, end: u64) -> bool {
+    if last.kind().get() == segment_kind::FREE {
+        free_remove(arena, last);
+        last.end().set(end);
+        free_insert(arena, last);
+    } else {
+        let Some(free) = segment::take() else {
+            return false;
+        };
+        free.initialize(Segment {
+            start: last.end().get(),
+            end,
+            ..Segment::ZERO
+        });
+        insert_after(last, free);
+        free_insert(arena, free);
+    }
+    let mut span = last;
+    while span.kind().get() != segment_kind::SPAN && span != anchor {
+        span = neighbour(span.prev().get());
+    }
+    span.end().set(end);
+    true
+}
+
+/// Gets a span for a request from the arena's source, with the arena's lock let go.
+fn import(arena: ArenaRef, size: usize, align: usize) -> Option<(usize, usize)> {
+    // SAFETY: the source is zero or an arena of the table.
+    let Some(source) = (unsafe { ArenaRef::from_link(arena.source().get()) }) else {
+        return region::grow(size);
+    };
+    let quantum = source.quantum().get() as usize;
+    let slack = if align > quantum { align } else { 0 };
+    let blocks = arena.policy().get() & policy::BLOCKS != 0;
+    let least = if blocks { quantum } else { IMPORT_MIN };
+    let want = round_up(
+        size.checked_add(slack)?
+            .checked_next_multiple_of(quantum)?
+            .max(least),
+        quantum,
+    );
+    let got = alloc(source, want, quantum).or_else(|| {
+        let need = round_up(size + slack, quantum);
+        if need < want {
+            alloc(source, need, quantum)
+        } else {
+            None
+        }
+    })?;
+    let (start, size) = (got.start().get() as usize, size_of_segment(got));
+    if blocks {
+        region::mark_units(start, size, unit::BLOCKS);
+    }
+    Some((start, size))
+}
+
+/// Allocates `size` bytes at a multiple of `align`, a power of two. None: no memory.
+pub fn alloc(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRef> {
+    let quantum = arena.quantum().get() as usize;
+    let align = align.max(quantum);
+    // Beyond this no request can succeed, and below it no sum of a few terms overflows.
+    let result = if size == 0 || size > 1 << 46 || align > 1 << 40 {
+        None
+    } else {
+        alloc_rounded(arena, round_up(size, quantum), align)
+    };
+    if result.is_none() {
+        arena.fails().fetch_add(1, Ordering::Relaxed);
+    }
+    result
+}
+
+fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRef> {
+    {
+        let _guard = sync::lock(arena.lock());
+        if let Some((free, at)) = find_free(arena, size, align) {
+            return carve(arena, free, at, size);
+        }
+    }
+    let slack = if arena.source().get() == 0 && align > UNIT {
+        align
+    } else {
+        0
+    };
+    let (start, got) = import(arena, size + slack, align)?;
+    let added = {
+        let _guard = sync::lock(arena.lock());
+        if add_span(arena, start, got, arena.source().get() != 0) {
+            // Another thread may have taken the new span meanwhile only before it was added: the lock is
+            // held from adding to carving.
+            return find_free(arena, size, align)
+                .and_then(|(free, at)| carve(arena, free, at, size));
+        }
+        false
+    };
+    if !added {
+        release(arena, start);
+    }
+    None
+}
+
+/// Gives a span back to the source.
+fn release(arena: ArenaRef, start: usize) {
+    // SAFETY: the source is zero or an arena of the table.
+    let Some(source) = (unsafe { ArenaRef::from_link(arena.source().get()) }) else {
+        return;
+    };
+    let Some(size) = find(source, start).map(size_of_segment) else {
+        return;
+    };
+    region::mark_units(start, size, unit::UNUSED);
+    if size >= PURGE_MIN {
+        // SAFETY: the span is wholly free and still ours until it is freed below.
+        unsafe { memory::purge(start, size) };
+    }
+    free(source, start);
+}
+
+/// The allocated segment that starts at an address.
+pub fn find(arena: ArenaRef, address: usize) -> Option<SegmentRef> {
+    let _guard = sync::lock(arena.lock());
+    hash_find(arena, address)
+}
+
+/// Whether the arena has an allocated segment that starts at the address.
+pub fn contains_block(arena: ArenaRef, address: usize) -> bool {
+    find(arena, address).is_some()
+}
+
+/// Frees the segment that starts at an address. False: there is none.
+pub fn free(arena: ArenaRef, address: usize) -> bool {
+    let span = {
+        let _guard = sync::lock(arena.lock());
+        let Some(segment) = hash_find(arena, address) else {
+            return false;
+        };
+        hash_remove(arena, segment);
+        arena.frees().add(1);
+        arena.in_use().subtract(size_of_segment(segment) as u64);
+        let merged = merge(arena, segment);
+        remove_whole_span(arena, merged)
+    };
+    if let Some(start) = span {
+        release(arena, start);
+    }
+    true
+}
+
+fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
+    let mut merged = segment;
+    let next = neighbour(segment.next().get());
+    if next.kind().get() == segment_kind::FREE {
+        free_remove(arena, next);
+        unlink(next);
+        merged.end().set(next.end().get());
+        segment::put(next);
+    }
+    let prev = neighbour(merged.prev().get());
+    if prev.kind().get() == segment_kind::FREE {
+        free_remove(arena, prev);
+        unlink(merged);
+        prev.end().set(merged.end().get());
+        segment::put(merged);
+        merged = prev;
+    } else {
+        let (start, end) = (merged.start().get(), merged.end().get());
+        let (next, prev) = (merged.next().get(), merged.prev().get());
+        merged.initialize(Segment {
+            start,
+            end,
+            next,
+            prev,
+            ..Segment::ZERO
+        });
+    }
+    free_insert(arena, merged);
+    merged
+}
+
+/// Takes an imported span that has become wholly free out of the arena and returns its start.
+fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<usize> {
+    let span = neighbour(free.prev().get());
+    let whole = span.kind().get() == segment_kind::SPAN
+        && span.imported().get() != 0
+        && span.start().get() == free.start().get()
+        && span.end().get() == free.end().get();
+    if !whole {
+        return None;
+    }
+    let size = size_of_segment(span) as u64;
+    arena.total().subtract(size);
+    arena.imported().subtract(size);
+    let start = span.start().get() as usize;
+    free_remove(arena, free);
+    unlink(free);
+    unlink(span);
+    segment::put(free);
+    segment::put(span);
+    Some(start)
+}
+
+/// Gives the pages of an arena's free segments back to the system and returns how many bytes they are.
+pub fn purge_free(arena: ArenaRef) -> usize {
+    let _guard = sync::lock(arena.lock());
+    let anchor = neighbour(arena.segments().get());
+    let mut purged = 0;
+    let mut segment = neighbour(anchor.next().get());
+    while segment != anchor {
+        if segment.kind().get() == segment_kind::FREE {
+            // SAFETY: the arena's lock keeps the free segment free; the top arena's are whole units.
+            unsafe { memory::purge(segment.start().get() as usize, size_of_segment(segment)) };
+            purged += size_of_segment(segment);
+        }
+        segment = neighbour(segment.next().get());
+    }
+    purged
+}
+
+/// Takes every lock of this layer, outermost first.
+pub fn fork_lock() {
+    sync::acquire(&LIST_LOCK);
+    for index in (0..COUNT.load(Ordering::Acquire)).rev() {
+        sync::acquire(arena(index).lock());
+    }
+    region::lock_words().into_iter().for_each(sync::acquire);
+    sync::acquire(segment::lock_word());
+}
+
+/// Lets go of what [`fork_lock`] took.
+pub fn fork_unlock() {
+    sync::unlock(segment::lock_word());
+    region::lock_words().into_iter().for_each(sync::unlock);
+    for index in 0..COUNT.load(Ordering::Acquire) {
+        sync::unlock(arena(index).lock());
+    }
+    sync::unlock(&LIST_LOCK);
+}
+
+/// Creates the arenas of the library in the order of [`arenas`].
+pub fn create_all() -> bool {
+    let create_one = |name: &[u8], source: Option<ArenaRef>, quantum: usize, policy: u32| {
+        create(name, source, quantum, policy)
+    };
+    let Some(top) = create_one(b"mmap_top", None, UNIT, policy::TOP) else {
+        return false;
+    };
+    create_one(b"umem_internal", Some(top), 64, policy::METADATA).is_some()
+        && create_one(b"umem_default", Some(top), UNIT, policy::USER).is_some()
+        && create_one(
+            b"umem_oversize",
+            Some(top),
+            PAGE,
+            policy::USER | policy::BLOCKS,
+        )
+        .is_some()
+        && create_one(
+            b"umem_memalign",
+            Some(top),
+            PAGE,
+            policy::USER | policy::BLOCKS,
+        )
+        .is_some()
+}

@@ -1,0 +1,36 @@
+//! Address space as a resource: regions, segments, arenas.
+//!
+//! **Owns** where memory comes from. **May use** `sys`, `raw`, `sync`. **Promises** ranges that do not overlap,
+//! an exact account of what is in use, and no call back into any layer above.
+//!
+//! # Theory (after Bonwick and Adams, "Magazines and Vmem", USENIX 2001)
+//! 1. A *region* is one reservation of address space, made accessible from its start as it fills. Each of its
+//!    64 KiB *units* has one byte in the region's map, so that any pointer is classified by one load, and one
+//!    slab structure. The first region is the one that the fast path knows; more are made when it is full.
+//! 2. An *arena* hands out ranges in multiples of its quantum. It keeps a *boundary tag* (segment) for each
+//!    allocated and each free piece, in address order, so that a free merges with its neighbours in constant
+//!    time; free pieces are on lists by power of two, allocated ones in a hash table.
+//! 3. An arena without enough free space *imports* a span from its source; a span that becomes wholly free
+//!    goes back. The top arena's source is the regions, which only grow.
+//! 4. "A segment needs a segment" cannot recurse: segments come from a pool of their own, a part of the first
+//!    region's reservation that grows by commit alone.
+//! 5. Locks: an arena's lock is never held while its source is asked. The pool's lock is innermost.
+#![allow(unsafe_code)]
+
+mod arena;
+mod region;
+mod segment;
+
+pub use arena::{
+    Arenas, alloc, arenas, contains_block, create, create_all, find, fork_lock, fork_unlock, free,
+    purge_free,
+};
+pub use region::{
+    UNIT, find_region, first_unit_kind, initialize, mark_units, slab_at, slab_slot, unit_kind,
+};
+
+/// Rounds up to a power of two.
+#[inline]
+pub const fn round_up(value: usize, to: usize) -> usize {
+    (value + to - 1) & !(to - 1)
+}

@@ -1,0 +1,290 @@
+//! Regions: reserved address space, the map of units, and the table of slabs.
+
+use super::{round_up, segment};
+use crate::{
+    raw::{Cell, Global, RegionRef, SlabRef, SpanRef, byte, root},
+    sync,
+    sys::memory::{self, PAGE},
+};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use umem_layout::{Region, Slab, Span, slab_kind, span_kind, unit};
+
+/// Bytes of a unit.
+pub const UNIT: usize = 1 << UNIT_SHIFT;
+const UNIT_SHIFT: usize = 16;
+
+/// Sizes tried for a region, largest first. Address space costs nothing, but it may be limited (RLIMIT_AS)
+/// or scarce (valgrind refuses 64 GiB and grants 8).
+const SIZES: [usize; 12] = [
+    256 << 30,
+    64 << 30,
+    16 << 30,
+    8 << 30,
+    4 << 30,
+    2 << 30,
+    1 << 30,
+    512 << 20,
+    256 << 20,
+    128 << 20,
+    64 << 20,
+    32 << 20,
+];
+/// Of a limited address space, no region takes more than this part, so that the program keeps room.
+const LIMIT_PART: usize = 4;
+/// Regions that can exist: 255 of the smallest size still give 8 GiB.
+const REGIONS_MAX: usize = 255;
+/// Heap is committed in steps that grow with it, between these bounds.
+const COMMIT_MIN: usize = 1 << 20;
+const COMMIT_MAX: usize = 64 << 20;
+
+/// What the fast path of free reads of the first region: one cache line, one address to form.
+#[repr(C, align(64))]
+struct First {
+    base: AtomicUsize,
+    committed: AtomicUsize,
+    map: AtomicUsize,
+}
+
+static FIRST: First = First {
+    base: AtomicUsize::new(0),
+    committed: AtomicUsize::new(0),
+    map: AtomicUsize::new(0),
+};
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static LOCK: AtomicU32 = AtomicU32::new(0);
+static REGIONS: Global<[Region; REGIONS_MAX]> =
+    Global::new([<Region as umem_layout::Plain>::ZERO; REGIONS_MAX]);
+static SPANS: Global<[Span; REGIONS_MAX]> =
+    Global::new([<Span as umem_layout::Plain>::ZERO; REGIONS_MAX]);
+
+/// How a reservation of a region with `size` bytes of heap is divided.
+struct Parts {
+    map: usize,
+    slabs: usize,
+    segments: usize,
+    heap: usize,
+}
+
+impl Parts {
+    fn of(size: usize) -> Self {
+        let units = size / UNIT;
+        // One segment for each quarter of a unit: blocks are larger than 16 KiB, and slabs are imported by
+        // many units at a time.
+        let segments = units * 4 * size_of::<umem_layout::Segment>();
+        Self {
+            map: round_up(units, UNIT),
+            slabs: round_up(units * size_of::<Slab>(), UNIT),
+            segments: round_up(segments.max(UNIT), UNIT),
+            heap: size,
+        }
+    }
+    fn total(&self) -> usize {
+        self.map + self.slabs + self.segments + self.heap
+    }
+}
+
+/// What the unit that holds an address is used for, for addresses in the committed part of the first region;
+/// [`unit::UNUSED`] for all others, about which [`unit_kind`] knows more.
+#[inline(always)]
+pub fn first_unit_kind(address: usize) -> u8 {
+    let offset = address.wrapping_sub(FIRST.base.load(Ordering::Relaxed));
+    if offset >= FIRST.committed.load(Ordering::Relaxed) {
+        return unit::UNUSED;
+    }
+    // SAFETY: the map is committed for every unit of the committed part, before that part is.
+    unsafe { byte(FIRST.map.load(Ordering::Relaxed), offset >> UNIT_SHIFT) }.get()
+}
+
+fn region(index: usize) -> RegionRef {
+    debug_assert!(index < REGIONS_MAX);
+    // SAFETY: an element of a static array that is only accessed through handles.
+    unsafe { RegionRef::from_address(REGIONS.get() as usize + index * size_of::<Region>()) }
+}
+
+/// Reserves the first region. False: there is no address space at all.
+pub fn initialize() -> bool {
+    grow_regions(0).is_some()
+}
+
+/// Makes a region with at least `need` bytes of heap. Called under [`LOCK`] or before there are threads.
+fn grow_regions(need: usize) -> Option<RegionRef> {
+    let index = COUNT.load(Ordering::Relaxed);
+    if index == REGIONS_MAX {
+        return None;
+    }
+    let most = memory::address_space_limit().map_or(usize::MAX, |limit| limit / LIMIT_PART);
+    let (base, parts) = SIZES
+        .iter()
+        .filter(|&&size| size >= need && (size <= most || need > most))
+        .find_map(|&size| {
+            let parts = Parts::of(size);
+            // One unit more, so that the heap can begin at a multiple of a unit.
+            memory::reserve(parts.total() + UNIT).map(|address| (address, parts))
+        })?;
+    let start = round_up(base, UNIT);
+    let (map, slabs) = (start, start + parts.map);
+    let segments = slabs + parts.slabs;
+    let heap = segments + parts.segments;
+    if index == 0 && !segment::initialize(segments, parts.segments) {
+        return None;
+    }
+    publish_region(index, heap, parts.heap, map, slabs);
+    publish_span(index, base, parts.total() + UNIT);
+    Some(region(index))
+}
+
+fn publish_region(index: usize, base: usize, size: usize, map: usize, slabs: usize) {
+    let new = region(index);
+    new.initialize(Region {
+        base: base as u64,
+        size: size as u64,
+        map: map as u64,
+        slabs: slabs as u64,
+        ..<Region as umem_layout::Plain>::ZERO
+    });
+    match index {
+        0 => {
+            FIRST.map.store(map, Ordering::Relaxed);
+            FIRST.base.store(base, Ordering::Release);
+            root().regions().set(new.link());
+        }
+        _ => region(index - 1)
+            .next()
+            .store(new.link(), Ordering::Release),
+    }
+    COUNT.store(index + 1, Ordering::Release);
+}
+
+fn publish_span(index: usize, base: usize, size: usize) {
+    // SAFETY: an element of a static array that is only accessed through handles.
+    let span = unsafe { SpanRef::from_address(SPANS.get() as usize + index * size_of::<Span>()) };
+    span.initialize(Span {
+        next: root().spans().get(),
+        base: base as u64,
+        size: size as u64,
+        kind: span_kind::HEAP,
+        reserved: 0,
+    });
+    root().spans().store(span.link(), Ordering::Release);
+}
+
+/// Gets fresh memory for the top arena: at least `need` bytes, a multiple of units. The range reads as zero.
+pub(super) fn grow(need: usize) -> Option<(usize, usize)> {
+    let _guard = sync::lock(&LOCK);
+    let last = region(COUNT.load(Ordering::Relaxed).checked_sub(1)?);
+    let step = round_up(
+        need.max((last.committed().get() as usize / 8).clamp(COMMIT_MIN, COMMIT_MAX)),
+        UNIT,
+    );
+    commit_in(last, step)
+        .or_else(|| commit_in(last, round_up(need, UNIT)))
+        .or_else(|| commit_in(grow_regions(need)?, round_up(need, UNIT)))
+}
+
+fn commit_in(region: RegionRef, size: usize) -> Option<(usize, usize)> {
+    let committed = region.committed().get() as usize;
+    if committed.checked_add(size)? > region.size().get() as usize {
+        return None;
+    }
+    let start = region.base().get() as usize + committed;
+    if !commit_tables(region, (committed + size) / UNIT) || !memory::commit(start, size) {
+        return None;
+    }
+    region
+        .committed()
+        .store((committed + size) as u64, Ordering::Release);
+    if region.base().get() as usize == FIRST.base.load(Ordering::Relaxed) {
+        FIRST.committed.store(committed + size, Ordering::Release);
+    }
+    Some((start, size))
+}
+
+/// Makes map and slab table accessible for the first `units` units.
+fn commit_tables(region: RegionRef, units: usize) -> bool {
+    let have = region.units().get() as usize;
+    let most = region.size().get() as usize / UNIT;
+    let want = round_up(units, PAGE).min(most);
+    if want <= have {
+        return true;
+    }
+    let grow = |table: u64, stride: usize| {
+        let from = round_up(table as usize + have * stride, PAGE);
+        let to = round_up(table as usize + want * stride, PAGE);
+        from >= to || memory::commit(from, to - from)
+    };
+    if !grow(region.map().get(), 1) || !grow(region.slabs().get(), size_of::<Slab>()) {
+        return false;
+    }
+    region.units().store(want as u64, Ordering::Release);
+    true
+}
+
+/// The region that holds an address, committed or not.
+pub fn find_region(address: usize) -> Option<RegionRef> {
+    (0..COUNT.load(Ordering::Acquire))
+        .map(region)
+        .find(|region| {
+            address.wrapping_sub(region.base().get() as usize) < region.size().get() as usize
+        })
+}
+
+fn unit_of(region: RegionRef, address: usize) -> Option<usize> {
+    let unit = (address - region.base().get() as usize) >> UNIT_SHIFT;
+    (unit < region.units().load(Ordering::Acquire) as usize).then_some(unit)
+}
+
+/// What the unit that holds an address is used for; [`unit::UNUSED`] for foreign addresses.
+#[inline]
+pub fn unit_kind(address: usize) -> u8 {
+    let Some(region) = find_region(address) else {
+        return unit::UNUSED;
+    };
+    let Some(index) = unit_of(region, address) else {
+        return unit::UNUSED;
+    };
+    // SAFETY: the map is committed for `units` units.
+    unsafe { byte(region.map().get() as usize, index) }.load(Ordering::Acquire)
+}
+
+/// Sets the kind of every unit in a range of units.
+pub fn mark_units(start: usize, size: usize, kind: u8) {
+    let Some(region) = find_region(start) else {
+        return;
+    };
+    for address in (start..start + size).step_by(UNIT) {
+        if let Some(index) = unit_of(region, address) {
+            // SAFETY: the map is committed for `units` units.
+            unsafe { byte(region.map().get() as usize, index) }.store(kind, Ordering::Release);
+        }
+    }
+}
+
+/// The slab structure of the unit that holds an address, whatever its kind.
+pub fn slab_slot(address: usize) -> Option<SlabRef> {
+    let region = find_region(address)?;
+    let index = unit_of(region, address)?;
+    // SAFETY: the slab table is committed for `units` units and only accessed through handles.
+    Some(unsafe {
+        SlabRef::from_address(region.slabs().get() as usize + index * size_of::<Slab>())
+    })
+}
+
+/// The slab that holds an address.
+#[inline]
+pub fn slab_at(address: usize) -> Option<SlabRef> {
+    let slot = slab_slot(address)?;
+    match slot.kind().load(Ordering::Acquire) {
+        slab_kind::SLAB => Some(slot),
+        slab_kind::INTERIOR => {
+            let head = slot.address() - slot.head_delta().get() as usize * size_of::<Slab>();
+            // SAFETY: an interior unit's delta leads to the structure of the slab's first unit.
+            Some(unsafe { SlabRef::from_address(head) })
+        }
+        _ => None,
+    }
+}
+
+/// The layer's lock, for fork.
+pub(super) fn lock_words() -> [&'static AtomicU32; 1] {
+    [&LOCK]
+}
