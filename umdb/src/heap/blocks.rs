@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use umem_layout::{AuditRecord, Segment, cache_flag, policy, segment_kind};
 
-use super::Heap;
+use super::{ADDRESS_END, Heap};
 use crate::layout::Damage;
 
 /// An allocated block.
@@ -134,17 +134,19 @@ fn block(address: u64, arena: u32, segment: &Segment) -> Block {
 /// What is wrong with a segment.
 fn implausible(segment: &Segment) -> Option<String> {
     let (start, end) = (segment.start, segment.end);
-    if start > end {
+    if start > end || end > ADDRESS_END {
         return Some(format!("it goes from {start:#x} to {end:#x}"));
     }
-    let is_block = segment.kind == segment_kind::ALLOC && segment.buffer != 0;
-    let fits = segment.buffer >= start
-        && segment
-            .buffer
-            .checked_add(segment.requested)
+    let buffer = if segment.buffer == 0 {
+        start
+    } else {
+        segment.buffer
+    };
+    let requested = segment.requested;
+    let fits = buffer >= start
+        && buffer
+            .checked_add(requested)
             .is_some_and(|last| last <= end);
-    (is_block && !fits).then(|| {
-        let (buffer, requested) = (segment.buffer, segment.requested);
-        format!("{requested} bytes at {buffer:#x} are not in [{start:#x}, {end:#x})")
-    })
+    (segment.kind == segment_kind::ALLOC && !fits)
+        .then(|| format!("{requested} bytes at {buffer:#x} are not in [{start:#x}, {end:#x})"))
 }

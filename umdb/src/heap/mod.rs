@@ -39,6 +39,9 @@ pub use slabs::{Region, Slab};
 /// Damages that are kept; more are only counted.
 const DAMAGE_MAX: usize = 64;
 
+/// No address of a program is as large as this.
+pub const ADDRESS_END: u64 = 1 << 57;
+
 /// State of buffers whose slab does not tell.
 pub const STATE_UNKNOWN: u8 = 0xff;
 

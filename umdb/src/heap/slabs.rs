@@ -2,7 +2,7 @@
 
 use umem_layout::{self as layout, buffer_state, slab_kind, unit};
 
-use super::{Buffer, Heap, STATE_UNKNOWN};
+use super::{ADDRESS_END, Buffer, Heap, STATE_UNKNOWN};
 use crate::layout::Damage;
 
 /// Most units of a region: 4 TiB of 64 KiB each.
@@ -135,7 +135,10 @@ impl Heap {
         let before = self.regions.last().map_or(0, Region::end);
         if record.units > UNITS_MAX
             || record.base < before
-            || record.base.checked_add(record.size).is_none()
+            || record
+                .base
+                .checked_add(record.size)
+                .is_none_or(|end| end > ADDRESS_END)
         {
             return Err(implausible(format!(
                 "{} units from {:#x} on",

@@ -106,7 +106,7 @@ fn sentence_map(sentence: &Sentence) -> Map<String, Value> {
         Piece::Value {
             key, cell: value, ..
         } => Some(((*key).to_owned(), cell(value))),
-        Piece::Words(_) => None,
+        Piece::Words(_) | Piece::Line => None,
     });
     values.collect()
 }

@@ -56,7 +56,9 @@ fn write_list(out: &mut String, list: &List) {
         if list.spaced {
             out.push('\n');
         }
-        line(out, &sentence_text(&item.sentence));
+        sentence_lines(&item.sentence)
+            .iter()
+            .for_each(|text| line(out, text));
         write_stacks(out, &item.stacks, list.stacks);
     }
 }
@@ -148,19 +150,38 @@ fn write_stacks(out: &mut String, stacks: &[Stack], view: StackView) {
     }
 }
 
-/// Words and shown values of a sentence.
-pub(super) fn sentence_text(sentence: &Sentence) -> String {
-    let mut text = String::new();
+/// Words and shown values of a sentence, line by line.
+fn sentence_lines(sentence: &Sentence) -> Vec<String> {
+    let mut lines = vec![String::new()];
     for piece in &sentence.0 {
-        match piece {
-            Piece::Words(words) => text.push_str(words),
-            Piece::Value {
-                cell, shown: true, ..
-            } => text.push_str(&cell_text(cell)),
-            Piece::Value { shown: false, .. } => {}
+        let text = lines.last_mut().map(|last| last as &mut String);
+        match (piece, text) {
+            (Piece::Line, _) => lines.push(String::new()),
+            (Piece::Words(words), Some(text)) => text.push_str(words),
+            (
+                Piece::Value {
+                    cell, shown: true, ..
+                },
+                Some(text),
+            ) => text.push_str(&cell_text(cell)),
+            _ => {}
         }
     }
-    text
+    lines
+}
+
+/// Words and shown values of a sentence on one line.
+pub(super) fn sentence_text(sentence: &Sentence) -> String {
+    let lines = sentence_lines(sentence);
+    let mut parts = lines.iter().enumerate().map(|(i, text)| {
+        if i == 0 {
+            text.as_str()
+        } else {
+            text.trim_start()
+        }
+    });
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "; " + part)
 }
 
 fn cell_text(cell: &Cell) -> String {

@@ -182,6 +182,13 @@ impl Sentence {
         self
     }
 
+    /// Begins a new line.
+    #[must_use]
+    pub fn line(mut self) -> Self {
+        self.0.push(Piece::Line);
+        self
+    }
+
     /// Adds a value.
     #[must_use]
     pub fn value(mut self, key: &'static str, cell: Cell) -> Self {
@@ -226,6 +233,8 @@ impl Sentence {
 pub enum Piece {
     /// Words.
     Words(String),
+    /// What follows stands on a new line.
+    Line,
     /// A value.
     Value {
         /// Name in JSON.
