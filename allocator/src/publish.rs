@@ -13,7 +13,6 @@ use umem_layout::{
 /// Fills in what the root says of itself.
 pub fn identify() {
     let root = root();
-    root.set_library_range([note_address() as u64, 0]);
     let mut sizes = [0; 32];
     for (slot, (_, size, _)) in sizes.iter_mut().zip(STRUCTS) {
         *slot = *size as u32;
@@ -61,7 +60,9 @@ unsafe extern "C" {
     static NOTE: u8;
 }
 
-/// Address of the note. Who calls this keeps the linker from dropping it.
-pub fn note_address() -> usize {
-    &raw const NOTE as usize
-}
+/// Keeps the linker from dropping the note.
+#[used]
+static KEEP: Keep = Keep(&raw const NOTE);
+struct Keep(#[allow(dead_code)] *const u8);
+// SAFETY: the pointer is never read.
+unsafe impl Sync for Keep {}

@@ -45,11 +45,12 @@ pub const TRAILER_FREE: u64 = 0xf4ee_f4ee;
 /// Largest requested size that [`size_code`] can hold.
 pub const SIZE_CODE_MAX: u64 = (u32::MAX as u64 - 1) / 251;
 
-/// The size code of a request of `size` bytes: `251 * size + 1`. Multiply and add, so that an overwrite
+/// The size code of a request of `size` bytes: `251 * size + 1`, cut to 32 bits for sizes above
+/// [`SIZE_CODE_MAX`], which it then cannot give back. Multiply and add, so that an overwrite
 /// is told apart from a wrong size: a random word is a valid code with a chance of 1 in 251.
 #[must_use]
 pub const fn size_code(size: u64) -> u32 {
-    (251 * size + 1) as u32
+    size.wrapping_mul(251).wrapping_add(1) as u32
 }
 
 /// The size in a code, or nothing when the code is damaged.

@@ -297,12 +297,7 @@ fn check_behind(
             });
         }
     }
-    // A size too large for its code keeps the plain pattern.
-    let redzone = if requested as u64 > SIZE_CODE_MAX {
-        REDZONE_PATTERN
-    } else {
-        redzone_word(requested as u64)
-    };
+    let redzone = redzone_word(requested as u64);
     check_trailer(
         start,
         trailer,
@@ -414,12 +409,7 @@ pub fn block_allocated(
         let pad = requested.next_multiple_of(8) - requested;
         fill_bytes(block.buffer().get() as usize + requested, pad, REDZONE_BYTE);
         let record = block.record().link();
-        let coded = requested as u64 <= SIZE_CODE_MAX;
-        trailer.redzone().set(if coded {
-            redzone_word(requested as u64)
-        } else {
-            REDZONE_PATTERN
-        });
+        trailer.redzone().set(redzone_word(requested as u64));
         trailer.record().set(record);
         trailer.state().set(record ^ TRAILER_ALLOCATED);
     }

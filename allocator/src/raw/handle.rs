@@ -369,12 +369,6 @@ impl RootRef {
         // SAFETY: one thread sets the allocator up; nothing in the process reads the sizes.
         unsafe { (&raw mut (*(self.0.get() as *mut UmemRoot)).struct_sizes).write(sizes) }
     }
-
-    /// Range of the library's own code and data.
-    pub fn set_library_range(self, range: [u64; 2]) {
-        // SAFETY: one thread sets the allocator up; nothing in the process reads the range.
-        unsafe { (&raw mut (*(self.0.get() as *mut UmemRoot)).library_range).write(range) }
-    }
 }
 
 impl SegmentRef {
