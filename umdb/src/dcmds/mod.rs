@@ -1,1 +1,107 @@
-//! dcmds
+//! The commands.
+//!
+//! **Owns** what each command takes and answers, one file a command; help, the list of commands and usage lines come
+//! from the descriptors. **May use** everything to its left. **Promises** a `Report` or an error, never output.
+//!
+//! A new command is a new file and its row in [`DCMDS`].
+
+mod bufctl;
+mod dcmds;
+mod findleaks;
+mod help;
+mod parts;
+mod quit;
+mod umalog;
+mod umem_cache;
+mod umem_status;
+mod umem_verify;
+mod whatis;
+
+pub use parts::{
+    args::{Address, Dcmd, Group, Invocation, Opt, Run},
+    context::{Context, Error},
+};
+
+/// All commands, in the order of the alphabet.
+pub const DCMDS: &[&Dcmd] = &[
+    &bufctl::DCMD,
+    &dcmds::DCMD,
+    &findleaks::DCMD,
+    &help::DCMD,
+    &quit::DCMD,
+    &umalog::DCMD,
+    &umem_cache::DCMD,
+    &umem_status::DCMD,
+    &umem_verify::DCMD,
+    &whatis::DCMD,
+];
+
+/// The command with a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Dcmd> {
+    DCMDS.iter().copied().find(|dcmd| dcmd.name == name)
+}
+
+/// The names that are most like one that does not exist.
+#[must_use]
+pub fn similar(name: &str) -> Option<&'static str> {
+    let distances = DCMDS
+        .iter()
+        .map(|dcmd| (distance(name, dcmd.name), dcmd.name));
+    distances
+        .min()
+        .filter(|&(distance, known)| distance <= known.len() / 3)
+        .map(|(_, known)| known)
+}
+
+/// Letters to change, add or take away to make one word of another.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &b) in to.iter().enumerate() {
+            let change = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_listed() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dcmds");
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let mut names: Vec<String> = files
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .filter(|name| name != "mod")
+            .collect();
+        names.sort();
+        let listed: Vec<&str> = DCMDS.iter().map(|dcmd| dcmd.name).collect();
+        assert_eq!(names, listed, "sorted, and each with a row");
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        for dcmd in DCMDS {
+            assert!(dcmd.help.contains("    > "), "{}", dcmd.name);
+            assert!(!dcmd.summary.ends_with('.'), "{}", dcmd.name);
+        }
+    }
+
+    #[test]
+    fn a_near_name_is_suggested() {
+        assert_eq!(similar("findleak"), Some("findleaks"));
+        assert_eq!(similar("umem_verfiy"), Some("umem_verify"));
+        assert_eq!(similar("xyz"), None);
+    }
+}

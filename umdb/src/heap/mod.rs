@@ -40,7 +40,7 @@ pub use slabs::{Region, Slab};
 const DAMAGE_MAX: usize = 64;
 
 /// No address of a program is as large as this.
-pub const ADDRESS_END: u64 = 1 << 57;
+pub const ADDRESS_END: u64 = 1 << 56;
 
 /// State of buffers whose slab does not tell.
 pub const STATE_UNKNOWN: u8 = 0xff;

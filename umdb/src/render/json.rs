@@ -101,14 +101,18 @@ fn list(list: &List) -> Value {
     json!({"kind": "list", "name": list.key, "items": items})
 }
 
+/// The values of a sentence by name; where a name comes again, the first counts.
 fn sentence_map(sentence: &Sentence) -> Map<String, Value> {
-    let values = sentence.0.iter().filter_map(|piece| match piece {
-        Piece::Value {
+    let mut map = Map::new();
+    for piece in &sentence.0 {
+        if let Piece::Value {
             key, cell: value, ..
-        } => Some(((*key).to_owned(), cell(value))),
-        Piece::Words(_) | Piece::Line => None,
-    });
-    values.collect()
+        } = piece
+        {
+            map.entry(*key).or_insert_with(|| cell(value));
+        }
+    }
+    map
 }
 
 fn add_stacks(map: &mut Map<String, Value>, stacks: &[Stack]) {

@@ -69,9 +69,14 @@ fn write_table(out: &mut String, table: &Table) {
         .iter()
         .map(|column| column.title.to_owned())
         .collect();
-    write_lines(out, &table.columns, &titles);
+    write_lines(out, &table.columns, &titles, |column| column.title_align);
     for row in &table.rows {
-        write_lines(out, &table.columns, &row_texts(&table.columns, row));
+        write_lines(
+            out,
+            &table.columns,
+            &row_texts(&table.columns, row),
+            |column| column.align,
+        );
         write_stacks(out, &row.stacks, table.stacks);
         if table.spaced {
             out.push('\n');
@@ -98,7 +103,12 @@ fn column_text(column: &Column, cell: &Cell) -> String {
 }
 
 /// Writes cells line by line; a line that no column stands on ends the row.
-fn write_lines(out: &mut String, columns: &[Column], texts: &[String]) {
+fn write_lines(
+    out: &mut String,
+    columns: &[Column],
+    texts: &[String],
+    align: fn(&Column) -> Align,
+) {
     for number in 0.. {
         let mut cells = columns
             .iter()
@@ -108,14 +118,15 @@ fn write_lines(out: &mut String, columns: &[Column], texts: &[String]) {
         if cells.peek().is_none() {
             return;
         }
-        let padded: Vec<String> = cells.map(|(column, text)| pad(column, text)).collect();
+        let padded: Vec<String> = cells
+            .map(|(column, text)| pad(align(column), column.width, text))
+            .collect();
         line(out, &padded.join(" "));
     }
 }
 
-fn pad(column: &Column, text: &str) -> String {
-    let width = column.width;
-    match column.align {
+fn pad(align: Align, width: usize, text: &str) -> String {
+    match align {
         Align::Left => format!("{text:<width$}"),
         Align::Right => format!("{text:>width$}"),
     }
@@ -139,7 +150,11 @@ fn write_stacks(out: &mut String, stacks: &[Stack], view: StackView) {
     };
     for stack in stacks {
         if let Some(label) = &stack.label {
-            line(out, &format!("{indent}{label}"));
+            // Four blanks less, so that the frames stand out.
+            line(
+                out,
+                &format!("{}{label}", indent.strip_prefix("    ").unwrap_or(&indent)),
+            );
         }
         for frame in &stack.frames {
             line(out, &format!("{indent}{}", frame_text(frame)));

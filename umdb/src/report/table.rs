@@ -74,6 +74,8 @@ pub struct Column {
     pub width: usize,
     /// Where cells stand.
     pub align: Align,
+    /// Where its name stands in the header.
+    pub title_align: Align,
     /// Addresses are filled with zeros to 16 digits.
     pub padded: bool,
     /// Line of the row on which it stands.
@@ -91,6 +93,7 @@ impl Column {
             title,
             width,
             align: Align::Left,
+            title_align: Align::Left,
             padded: false,
             line: 0,
             hidden: false,
@@ -102,6 +105,7 @@ impl Column {
     pub const fn right(key: &'static str, title: &'static str, width: usize) -> Self {
         Self {
             align: Align::Right,
+            title_align: Align::Right,
             ..Self::left(key, title, width)
         }
     }
@@ -120,6 +124,15 @@ impl Column {
     pub const fn padded(self) -> Self {
         Self {
             padded: true,
+            ..self
+        }
+    }
+
+    /// The same with its name at the left.
+    #[must_use]
+    pub const fn titled_left(self) -> Self {
+        Self {
+            title_align: Align::Left,
             ..self
         }
     }

@@ -1,0 +1,467 @@
+//! `::findleaks`: buffers that no root can reach.
+
+use umem_layout::ready;
+
+use super::{Address, Context, Dcmd, Error, Group, Invocation, Opt, Run, parts::record::Show};
+use crate::{
+    analysis::leaks::{self, Kind, Leaks, Stats},
+    heap::Object,
+    report::{
+        self, Cell, Column, Item, List, Report, Row, Section, Sentence, Status, Table, Total,
+    },
+};
+
+pub(super) const DCMD: Dcmd = Dcmd {
+    name: "findleaks",
+    group: Group::Leaks,
+    address: Address::Optional,
+    options: &[
+        Opt::flag(
+            'd',
+            "detail of each: who allocated it, when, with the whole stack",
+        ),
+        Opt::flag('f', "search again instead of using what was found before"),
+        Opt::flag('v', "statistics of the search"),
+    ],
+    operands: "",
+    summary: "search for memory leaks",
+    help: HELP,
+    run: Run::Report(run),
+};
+
+const HELP: &str = "\
+Lists allocated buffers that nothing alive points to. Alive are the data of all
+modules, the stacks and registers of all threads, and whatever they lead to;
+a pointer into the middle of a buffer counts as well.
+
+Leaks are grouped by cache and allocating stack. LEAKED says how many buffers a
+group has, BUFCTL is the record of the oldest one (see ::bufctl), CALLER is who
+called the allocation function. Blocks too large for any cache come first, with
+their size and the address of their segment. Byte totals are what the program
+asked for, where that is known.
+
+With an address, only leaks whose stack holds this address, or a place in the
+function that begins there, are listed.
+
+    > ::findleaks -d
+
+When threads or memory could not be read, no verdict is given: the reasons are
+named, and what is listed may be wrong.";
+
+fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
+    if let Some(text) = no_leaks_possible(cx.heap.root.record.state) {
+        let mut report = Report::default();
+        report.push(List::one("leaks", Sentence::new().words(text)));
+        return Ok(report);
+    }
+    let (leaks, was_known) = cx.leaks(invocation.has('f'))?;
+    let mut report = Report::default();
+    if invocation.has('v') {
+        report.push(if was_known {
+            cached()
+        } else {
+            statistics(&leaks)
+        });
+    }
+    let groups: Vec<&leaks::Group> = leaks
+        .groups
+        .iter()
+        .filter(|group| {
+            invocation
+                .address
+                .is_none_or(|pc| is_through(cx, group, pc))
+        })
+        .collect();
+    add_doubts(&leaks, &mut report);
+    if groups.is_empty() {
+        report.push(List::one(
+            "leaks",
+            nothing_found(cx, invocation.address, &leaks),
+        ));
+        return Ok(report);
+    }
+    report.worsen(Status::Found);
+    for kind in [Kind::Block, Kind::Plain, Kind::Audited] {
+        let groups: Vec<&leaks::Group> = groups
+            .iter()
+            .copied()
+            .filter(|group| group.kind == kind)
+            .collect();
+        if !groups.is_empty() {
+            let table = table(cx, kind, &groups, &mut report);
+            report.push(table);
+        }
+    }
+    if invocation.has('d') {
+        for group in groups {
+            let detail = detail(cx, group, &mut report);
+            report.push(detail);
+        }
+    }
+    Ok(report)
+}
+
+/// What is said when the allocator was never in service.
+fn no_leaks_possible(state: u32) -> Option<&'static str> {
+    match state {
+        ready::READY => None,
+        ready::FAILED => Some("findleaks: umem initialization failed -- no possible leaks."),
+        _ => Some("findleaks: No allocations have occurred -- no possible leaks."),
+    }
+}
+
+fn nothing_found(cx: &Context<'_>, filter: Option<u64>, leaks: &Leaks) -> Sentence {
+    let text = Sentence::new().words("findleaks: no memory leaks ");
+    match filter {
+        Some(pc) => text
+            .words("matching ")
+            .value("filter", Cell::Symbol(cx.symbols.lookup(pc).into()))
+            .words(" found"),
+        None if leaks.doubts.is_empty() => text.words("detected"),
+        None => text.words("found in what could be read; this is no verdict"),
+    }
+}
+
+/// Says why there is no verdict.
+fn add_doubts(leaks: &Leaks, report: &mut Report) {
+    for doubt in &leaks.doubts {
+        report.incomplete(format!("findleaks: no verdict: {doubt}"));
+    }
+    if !leaks.doubts.is_empty() && !leaks.groups.is_empty() {
+        report.push(List::one(
+            "certainty",
+            Sentence::new().words("not certain, since not all could be read:"),
+        ));
+    }
+}
+
+/// Whether the stack of a group goes through an address, or through the function that begins there.
+fn is_through(cx: &Context<'_>, group: &leaks::Group, wanted: u64) -> bool {
+    let pcs = cx.heap.stack(group.stack).unwrap_or_default().pcs;
+    pcs.iter().any(|&pc| {
+        let place = cx.symbols.lookup_return(pc);
+        pc == wanted || (place.symbol.is_some() && pc.wrapping_sub(place.offset) == wanted)
+    })
+}
+
+/// One section: its title and columns depend on the kind.
+fn table(cx: &Context<'_>, kind: Kind, groups: &[&leaks::Group], report: &mut Report) -> Table {
+    let (key, first, address) = match kind {
+        Kind::Block => (
+            "oversized",
+            Column::left("bytes_each", "BYTES", 16),
+            Column::right("segment", "VMEM_SEG", 16),
+        ),
+        Kind::Plain => (
+            "buffers",
+            cache_column(),
+            Column::right("buffer", "BUFFER", 16).padded(),
+        ),
+        Kind::Audited => (
+            "audited_buffers",
+            cache_column(),
+            Column::right("bufctl", "BUFCTL", 16).padded(),
+        ),
+    };
+    let leaked = Column::right("leaked", "LEAKED", 7);
+    let caller = Column::left("caller", "CALLER", 0);
+    let columns = vec![
+        first,
+        leaked,
+        address,
+        caller,
+        Column::hidden("bytes"),
+        Column::hidden("owner"),
+        Column::hidden("oldest_buffer"),
+    ];
+    let mut table = Table::new(key, columns);
+    for group in groups {
+        let stacks = if group.stack == 0 {
+            vec![]
+        } else {
+            vec![cx.stack("allocated", group.stack, report)]
+        };
+        table.rows.push(Row {
+            cells: cells(cx, group),
+            stacks,
+        });
+    }
+    table.total = Some(total(kind, groups));
+    table
+}
+
+fn cache_column() -> Column {
+    Column::left("cache", "CACHE", 16).padded()
+}
+
+fn cells(cx: &Context<'_>, group: &leaks::Group) -> Vec<Cell> {
+    let oldest = group.representative;
+    let first = match group.kind {
+        Kind::Block => Cell::ByteRange(group.sizes.0, group.sizes.1),
+        Kind::Plain | Kind::Audited => Cell::Address(group.owner),
+    };
+    let control = match oldest {
+        Object::Block(index) => cx.heap.block(index).segment,
+        Object::Buffer(_) => cx
+            .heap
+            .record_address(oldest)
+            .unwrap_or_else(|| cx.heap.address(oldest)),
+    };
+    vec![
+        first,
+        Cell::Count(group.members.len() as u64),
+        Cell::Address(control),
+        cx.caller(group.stack),
+        Cell::Bytes(group.bytes),
+        Cell::text(cx.heap.owner_name(oldest)),
+        Cell::Address(cx.heap.address(oldest)),
+    ]
+}
+
+fn total(kind: Kind, groups: &[&leaks::Group]) -> Total {
+    let count = groups.iter().map(|group| group.members.len() as u64).sum();
+    let bytes = groups.iter().map(|group| group.bytes).sum();
+    let noun = if kind == Kind::Block {
+        "oversized leak"
+    } else {
+        "buffer"
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    let rest = Sentence::new()
+        .words(format!(" {noun}{plural}, "))
+        .bytes("bytes", bytes);
+    Total {
+        widths: (16, 7),
+        count,
+        key: "leaked",
+        rest,
+    }
+}
+
+/// The oldest of a group in full.
+fn detail(cx: &Context<'_>, group: &leaks::Group, report: &mut Report) -> Section {
+    let count = group.members.len() as u64;
+    let (noun, end) = match group.kind {
+        Kind::Block => ("vmem_seg", ""),
+        Kind::Plain => ("buffer", ","),
+        Kind::Audited => ("buffer", ""),
+    };
+    let name = cx.heap.owner_name(group.representative);
+    let mut sentence = Sentence::new()
+        .value("owner", Cell::text(name))
+        .words(" leak: ")
+        .counted("leaked", count, noun)
+        .words(", ");
+    if count > 1 {
+        let each = Cell::ByteRange(group.sizes.0, group.sizes.1);
+        sentence = sentence.value("bytes_each", each).words(" bytes each, ");
+    }
+    sentence = sentence
+        .bytes("bytes", group.bytes)
+        .words(if count > 1 { " total" } else { "" })
+        .words(end);
+    let mut sections: Vec<Section> = vec![List::one("summary", sentence).into()];
+    match cx.record_table(group.representative, Show::Allocation, report) {
+        Some(table) => sections.push(table.into()),
+        None => {
+            let address = Cell::Address(cx.heap.address(group.representative));
+            let sample = Sentence::new()
+                .words("    sample addr ")
+                .value("buffer", address);
+            sections.push(List::one("sample", sample).into());
+        }
+    }
+    report::Group {
+        key: "leak",
+        sections,
+    }
+    .into()
+}
+
+fn cached() -> Section {
+    let text = "findleaks: using cached results (use '-f' to force a full run)";
+    List::one("statistics", Sentence::new().words(text)).into()
+}
+
+/// What was done, in the shape of mdb.
+fn statistics(leaks: &Leaks) -> Section {
+    let stats = &leaks.stats;
+    let share = |part: u64| {
+        let tenths = part * 1000 / stats.words.max(1);
+        format!(" ({:>2}.{}%)", tenths / 10, tenths % 10)
+    };
+    let Stats {
+        candidates,
+        words,
+        dismissals,
+        misses,
+        dups,
+        follows,
+        root_bytes,
+        heap_bytes,
+        unread,
+    } = *stats;
+    let lines: [(&str, &'static str, Cell, String); 10] = [
+        (
+            "actual buffers",
+            "candidates",
+            Cell::Count(candidates),
+            String::new(),
+        ),
+        (
+            "potential pointers",
+            "words",
+            Cell::Count(words),
+            String::new(),
+        ),
+        (
+            "dismissals",
+            "dismissals",
+            Cell::Count(dismissals),
+            share(dismissals),
+        ),
+        ("misses", "misses", Cell::Count(misses), share(misses)),
+        ("dups", "dups", Cell::Count(dups), share(dups)),
+        ("follows", "follows", Cell::Count(follows), share(follows)),
+        (
+            "root bytes scanned",
+            "root_bytes",
+            Cell::Bytes(root_bytes),
+            String::new(),
+        ),
+        (
+            "heap bytes scanned",
+            "heap_bytes",
+            Cell::Bytes(heap_bytes),
+            String::new(),
+        ),
+        (
+            "unreadable bytes",
+            "unread",
+            Cell::Bytes(unread),
+            String::new(),
+        ),
+        (
+            "elapsed wall time",
+            "elapsed",
+            Cell::Duration(leaks.elapsed.as_nanos() as u64),
+            String::new(),
+        ),
+    ];
+    let items = lines.into_iter().map(|(label, key, cell, share)| {
+        let sentence = Sentence::new()
+            .words(format!("findleaks: {label:>30} => "))
+            .value(key, cell)
+            .words(share);
+        Item {
+            sentence,
+            stacks: Vec::new(),
+        }
+    });
+    List {
+        key: "statistics",
+        items: items.collect(),
+        ..List::default()
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dcmds::parts::testing::{run, run_published, text},
+        heap::synthetic::{Builder, victim},
+    };
+
+    #[test]
+    fn the_scenario_prints_one_leak_in_the_shape_of_mdb() {
+        let (mut builder, [_, lost, _]) = victim();
+        let (text, status) = text(&mut builder, &DCMD, None, &[]);
+        let expected = format!(
+            "CACHE             LEAKED           BUFCTL CALLER\n\
+             {:016x}       1 {:016x} victim+0x200\n{}\n           Total       1 buffer, 50 bytes\n",
+            builder.caches[0].0,
+            lost.record,
+            "-".repeat(72)
+        );
+        assert_eq!(text, expected);
+        assert_eq!(status, Status::Found);
+    }
+
+    #[test]
+    fn details_hold_record_and_stack() {
+        let (mut builder, [_, lost, _]) = victim();
+        let (text, _) = text(&mut builder, &DCMD, None, &["-d"]);
+        assert!(
+            text.contains("\n\numem_alloc_64 leak: 1 buffer, 50 bytes\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("{:>16x} {:>16x}", lost.record, lost.address)),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(&format!(
+                "{}victim+0x200\n{0}victim+0x10\n\n",
+                " ".repeat(17)
+            )),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_address_filters_by_frame() {
+        let (mut builder, _) = victim();
+        assert_eq!(
+            run(&mut builder, &DCMD, Some(0x40_0200), &[])
+                .unwrap()
+                .status,
+            Status::Found
+        );
+        let (text, status) = text(&mut builder, &DCMD, Some(0x40_0100), &[]);
+        assert_eq!(
+            text,
+            "findleaks: no memory leaks matching victim+0x100 found\n"
+        );
+        assert_eq!(status, Status::Clean);
+    }
+
+    #[test]
+    fn oversized_leaks_have_a_section_of_their_own() {
+        let mut builder = Builder::new();
+        let stack = builder.stack(&[0x40_0100]);
+        builder.block(20_000, stack);
+        let (text, _) = text(&mut builder, &DCMD, None, &["-d"]);
+        assert!(
+            text.starts_with(
+                "BYTES             LEAKED         VMEM_SEG CALLER\n20000                  1 "
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("           Total       1 oversized leak, 20000 bytes\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("umem_oversize leak: 1 vmem_seg, 20000 bytes\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn damage_leaves_the_answer_without_verdict() {
+        let (mut builder, _) = victim();
+        builder.publish();
+        let first = builder.caches[0].0;
+        builder.write_word(first, first);
+        let report = run_published(&builder, &DCMD, None, &[]).unwrap();
+        assert_eq!(report.status, Status::Incomplete);
+        assert!(
+            report.warnings[0]
+                .what
+                .starts_with("findleaks: no verdict: the list of caches loops")
+        );
+        assert!(matches!(&report.sections[1], Section::Table(table) if table.rows.len() == 1));
+    }
+}

@@ -1,0 +1,8 @@
+//! What commands share.
+
+pub(super) mod args;
+pub(super) mod context;
+pub(super) mod record;
+pub(super) mod stacks;
+#[cfg(test)]
+pub(super) mod testing;

@@ -1,0 +1,20 @@
+//! `::quit`: the end of the session.
+
+use super::{Address, Dcmd, Group, Run};
+
+pub(super) const DCMD: Dcmd = Dcmd {
+    name: "quit",
+    group: Group::Session,
+    address: Address::Forbidden,
+    options: &[],
+    operands: "",
+    summary: "quit the debugger and let a stopped process go on",
+    help: HELP,
+    run: Run::Quit,
+};
+
+const HELP: &str = "\
+Ends the session, as $q and the end of input do. A process that was stopped goes
+on as if nothing had happened.
+
+    > ::quit";

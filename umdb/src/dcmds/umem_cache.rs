@@ -1,0 +1,187 @@
+//! `::umem_cache`: all caches.
+
+use umem_layout::buffer_state;
+
+use super::{Address, Context, Dcmd, Error, Group, Invocation, Run};
+use crate::{
+    heap::Cache,
+    report::{Cell, Column, Report, Sentence, Table, Total},
+};
+
+pub(super) const DCMD: Dcmd = Dcmd {
+    name: "umem_cache",
+    group: Group::Overview,
+    address: Address::Optional,
+    options: &[],
+    operands: "",
+    summary: "print a umem cache",
+    help: HELP,
+    run: Run::Report(run),
+};
+
+const HELP: &str = "\
+Lists all caches in order of creation, or the one at an address or with a name.
+
+FLAG is what the cache does for debugging (1 audit, 2 deadbeef, 4 redzone, 8
+contents, 20 no magazines, 200 records outside of the buffers), CFLAG how it was
+created. BUFSIZE is the size of a buffer, BUFTOTL the number of buffers in its
+slabs. Of these INUSE are held by the program and FREE are not: free in slabs,
+in magazines, waiting, or withdrawn.
+
+    > umem_alloc_64::umem_cache";
+
+/// Buffers of a cache by what they are.
+#[derive(Default)]
+struct Counts {
+    total: u64,
+    in_use: u64,
+    magazine: u64,
+    bytes: u64,
+}
+
+fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
+    let caches: Vec<&Cache> = match invocation.address {
+        None => cx.heap.caches.iter().collect(),
+        Some(address) => vec![cx.heap.cache_at(address).ok_or_else(|| {
+            Error::with_hint(
+                format!("couldn't read umem_cache at {address:x}: no cache is there"),
+                "::umem_cache lists the caches; their names can be used as addresses",
+            )
+        })?],
+    };
+    let mut report = Report::default();
+    let mut table = Table::new("caches", columns());
+    let mut sum = Counts::default();
+    for cache in &caches {
+        cx.cancel.check()?;
+        let counts = counts(cx, cache);
+        table.push(cells(cache, &counts));
+        sum.total += counts.total;
+        sum.in_use += counts.in_use;
+        sum.bytes += counts.bytes;
+    }
+    if invocation.address.is_none() {
+        table.total = Some(total(caches.len() as u64, &sum));
+        cx.add_damage(&mut report);
+    }
+    report.push(table);
+    Ok(report)
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::left("address", "ADDR", 16).padded(),
+        Column::left("name", "NAME", 25),
+        Column::right("flags", "FLAG", 4),
+        Column::right("cflags", "CFLAG", 8),
+        Column::right("buffer_size", "BUFSIZE", 8),
+        Column::right("buffers", "BUFTOTL", 8),
+        Column::right("in_use", "INUSE", 8),
+        Column::right("free", "FREE", 8),
+        Column::hidden("in_magazines"),
+        Column::hidden("slab_bytes"),
+        Column::hidden("chunk_size"),
+    ]
+}
+
+fn counts(cx: &Context<'_>, cache: &Cache) -> Counts {
+    let mut counts = Counts::default();
+    for &index in &cache.slabs {
+        let slab = &cx.heap.slabs[index as usize];
+        let states = cx.heap.states_of(slab);
+        let with = |state: u8| states.iter().filter(|&&other| other == state).count() as u64;
+        counts.total += states.len() as u64;
+        counts.in_use += with(buffer_state::ALLOCATED);
+        counts.magazine += with(buffer_state::MAGAZINE);
+        counts.bytes += slab.end - slab.start;
+    }
+    counts
+}
+
+fn cells(cache: &Cache, counts: &Counts) -> Vec<Cell> {
+    let record = &cache.record;
+    vec![
+        Cell::Address(cache.address),
+        Cell::text(cache.name.as_str()),
+        Cell::Flags {
+            bits: record.flags.into(),
+            digits: 4,
+        },
+        Cell::Flags {
+            bits: record.cflags.into(),
+            digits: 8,
+        },
+        Cell::Bytes(record.buffer_size),
+        Cell::Count(counts.total),
+        Cell::Count(counts.in_use),
+        Cell::Count(counts.total - counts.in_use),
+        Cell::Count(counts.magazine),
+        Cell::Bytes(counts.bytes),
+        Cell::Bytes(record.chunk_size),
+    ]
+}
+
+fn total(caches: u64, sum: &Counts) -> Total {
+    let plural = if caches == 1 { "" } else { "s" };
+    let rest = Sentence::new()
+        .words(format!(" cache{plural}, "))
+        .counted("buffers", sum.total, "buffer")
+        .words(": ")
+        .value("in_use", Cell::Count(sum.in_use))
+        .words(" in use, ")
+        .value("free", Cell::Count(sum.total - sum.in_use))
+        .words(" free, ")
+        .bytes("slab_bytes", sum.bytes)
+        .words(" in slabs");
+    Total {
+        widths: (16, 7),
+        count: caches,
+        key: "caches",
+        rest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dcmds::parts::testing::{run, run_published, text},
+        heap::synthetic::victim,
+        report::Status,
+    };
+
+    #[test]
+    fn caches_have_the_columns_of_mdb_and_totals_add_up() {
+        let (mut builder, _) = victim();
+        let cache = builder.caches[0].0;
+        let (text, status) = text(&mut builder, &DCMD, None, &[]);
+        let expected = format!(
+            "ADDR             NAME                      FLAG    CFLAG  BUFSIZE  BUFTOTL    INUSE     FREE
+{cache:016x} umem_alloc_64             002f 00000000       64      682        2      680
+{}
+           Total       1 cache, 682 buffers: 2 in use, 680 free, 65536 bytes in slabs
+",
+            "-".repeat(72)
+        );
+        assert_eq!(text, expected);
+        assert_eq!(status, Status::Clean);
+        let error = run(&mut builder, &DCMD, Some(8), &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "couldn't read umem_cache at 8: no cache is there"
+        );
+    }
+
+    #[test]
+    fn a_damaged_list_gives_the_rest_and_status_3() {
+        let (mut builder, _) = victim();
+        builder.cache("umem_alloc_128", 128, 0);
+        builder.publish();
+        let first = builder.caches[0].0;
+        builder.write_word(first, first + 8);
+        let report = run_published(&builder, &DCMD, None, &[]).unwrap();
+        assert_eq!(report.status, Status::Incomplete);
+        assert_eq!(report.sections.len(), 1);
+        assert_eq!(report.warnings.len(), 1);
+    }
+}
