@@ -7,9 +7,9 @@ use super::{
 use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byte, word};
 use core::sync::atomic::{AtomicU8, Ordering};
 use umem_layout::{
-    AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, SIZE_CODE_MAX,
-    TRAILER_ALLOCATED, TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag,
-    decode_size, error_code, operation, redzone_word,
+    AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
+    TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag, decode_size,
+    error_code, operation, redzone_word,
 };
 
 /// A chunk of a slab.
