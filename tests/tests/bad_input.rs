@@ -1,0 +1,178 @@
+//! What cannot be looked at: one clear line, the right exit status, and an end.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+};
+
+use nix::{sys::signal::Signal, unistd::geteuid};
+use umem_tests::{
+    NotRun,
+    artifacts::artifacts,
+    command::{self, Answer},
+    cores, need,
+    umdb::{Umdb, expect_complaint},
+    victim::{Start, Victim},
+};
+
+/// Could not do it.
+const FAILED: i32 = 2;
+/// Did part of it.
+const INCOMPLETE: i32 = 3;
+
+fn expect_failure(answer: &Answer, mentions: &[&str]) {
+    answer.expect_code(FAILED);
+    expect_complaint(answer, mentions);
+    assert_eq!(answer.stdout, "", "{answer}");
+}
+
+#[test]
+fn no_such_process() {
+    // Above the largest number that the kernel gives out.
+    let answer = Umdb::new()
+        .args(["-p", "4194305", "-e", "::findleaks"])
+        .run();
+    expect_failure(&answer, &["4194305"]);
+}
+
+#[test]
+fn a_process_identifier_that_is_no_number() {
+    for wrong in ["first_light", "0", "-1", ""] {
+        let answer = Umdb::new().args(["-p", wrong, "-e", "::findleaks"]).run();
+        answer.expect_code(FAILED);
+        umem_tests::umdb::expect_no_debris(&answer);
+        assert_ne!(answer.stderr, "", "{answer}");
+    }
+}
+
+#[test]
+fn not_permitted() {
+    if !geteuid().is_root() {
+        return NotRun::because("becoming another user needs root").report();
+    }
+    let victim = need!(Victim::start("first_light", &[]));
+    // A copy where every user can reach it.
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let everyone = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), everyone).expect("permissions can be set");
+    let umdb = folder.path().join("umdb");
+    fs::copy(&artifacts().umdb, &umdb).expect("umdb can be copied");
+    let (mut command, _home) = Umdb::of(&umdb)
+        .args(["-p", &victim.pid().to_string(), "-e", "::findleaks"])
+        .into_command();
+    let nobody = 65534;
+    let answer = command::run(command.uid(nobody).gid(nobody).current_dir("/"));
+    expect_failure(&answer, &[&victim.pid().to_string(), "ermi"]);
+}
+
+#[test]
+fn a_process_without_the_library() {
+    let victim = need!(Start::new("first_light"))
+        .without_library()
+        .wait_ready();
+    let answer = Umdb::pid(victim.pid()).exec("::findleaks").run();
+    expect_failure(&answer, &["libumem"]);
+    assert_eq!(victim.status("TracerPid"), "0");
+}
+
+#[test]
+fn a_core_without_the_library() {
+    let victim = need!(Start::new("first_light"))
+        .without_library()
+        .wait_ready();
+    let core = need!(cores::kernel_core(victim, Signal::SIGABRT));
+    let answer = Umdb::core(core.path()).exec("::findleaks").run();
+    expect_failure(&answer, &["libumem"]);
+}
+
+#[test]
+fn files_that_are_no_cores() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("a file can be written");
+        path
+    };
+    let mut header = fs::read(&artifacts().umdb).expect("umdb can be read");
+    header.truncate(64);
+    let files = [
+        write(
+            "text",
+            b"I am a text, and not a short one: sixty-four bytes are what an ELF header has.\n",
+        ),
+        write("empty", b""),
+        write("magic", b"\x7fELF"),
+        write("header", &header),
+        artifacts().umdb.clone(),
+        folder.path().join("missing"),
+        folder.path().to_owned(),
+    ];
+    for file in &files {
+        let answer = Umdb::core(file).exec("::findleaks").run();
+        expect_failure(&answer, &[&file.display().to_string()]);
+    }
+}
+
+#[test]
+fn unknown_commands_and_options() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let ask = |command: &str| Umdb::pid(victim.pid()).exec(command).run();
+    expect_failure(&ask("::findleak"), &["findleak", "findleaks"]);
+    expect_failure(&ask("::no_such_thing"), &["no_such_thing"]);
+    expect_failure(&ask("::findleaks -z"), &["findleaks", "-"]);
+    expect_failure(&ask("::bufctl"), &["bufctl", "address"]);
+    expect_failure(&ask("::findleaks ("), &["("]);
+    expect_failure(&ask("nobody::whatis"), &["nobody"]);
+}
+
+#[test]
+fn the_worst_of_several_commands_decides() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let answer = Umdb::pid(victim.pid())
+        .exec("::no_such_thing; ::umem_status")
+        .exec("::findleaks")
+        .run();
+    answer.expect_code(FAILED);
+    expect_complaint(&answer, &["no_such_thing"]);
+    assert!(
+        answer.stdout.contains("ready and active"),
+        "the others are answered\n{answer}"
+    );
+    assert!(
+        answer.stdout.contains("test_leak_malloc"),
+        "the others are answered\n{answer}"
+    );
+}
+
+#[test]
+fn an_address_that_is_not_mapped() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let core = |path: &Path| [Umdb::pid(victim.pid()), Umdb::core(path)];
+    let dumped = need!(cores::gcore(&victim));
+    for command in [
+        "10::whatis",
+        "10::bufctl",
+        "10::bufctl -v",
+        "ffffffffffffffff::whatis",
+    ] {
+        for umdb in core(dumped.path()) {
+            let answer = umdb.exec(&format!("{command}; ::umem_status")).run();
+            answer.expect_code(INCOMPLETE);
+            let address = command.split("::").next().unwrap_or_default();
+            expect_complaint(&answer, &[address]);
+            assert!(
+                answer.stdout.contains("ready and active"),
+                "the rest is answered\n{answer}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_to_look_at_is_a_question_of_usage() {
+    let answer = Umdb::new().run();
+    answer.expect_code(FAILED);
+    assert!(answer.stderr.to_lowercase().contains("usage"), "{answer}");
+    umem_tests::umdb::expect_no_debris(&answer);
+}

@@ -1,0 +1,141 @@
+//! `umdb run`: starts a program with the library and looks at it when it ends.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use umem_tests::{
+    artifacts::artifacts,
+    need,
+    umdb::{Umdb, expect_complaint, expect_no_debris},
+    victim::program,
+};
+
+fn run(command: &str, victim: &Path, args: &[&str]) -> umem_tests::command::Answer {
+    Umdb::new()
+        .arg("run")
+        .exec(command)
+        .arg("--")
+        .arg(victim)
+        .args(args)
+        .run()
+}
+
+#[test]
+fn both_buffers_are_lost_when_main_has_returned() {
+    let victim = need!(program("first_light"));
+    let answer = run("::findleaks -d", &victim, &["--return"]);
+    answer.expect_code(0);
+    assert_eq!(answer.stderr, "", "{answer}");
+    let count = |text: &str| answer.stdout.matches(text).count();
+    assert_eq!(count("2 buffers, 100 bytes"), 1, "{answer}");
+    assert_eq!(count("leak: 1 buffer, 50 bytes"), 2, "{answer}");
+    assert_eq!(count("first_light.c:31"), 1, "{answer}");
+    assert_eq!(count("first_light.c:17"), 1, "{answer}");
+    assert!(
+        answer.stdout.starts_with("ready\n"),
+        "the program's own output comes first\n{answer}"
+    );
+}
+
+#[test]
+fn the_program_keeps_its_own_exit_status() {
+    let victim = need!(program("ends"));
+    for (how, code) in [
+        ("0", 0),
+        ("7", 7),
+        ("exit", 3),
+        ("SIGTERM", 128 + 15),
+        ("SIGABRT", 128 + 6),
+    ] {
+        let answer = run("::findleaks", &victim, &[how]);
+        answer.expect_code(code);
+        expect_no_debris(&answer);
+    }
+}
+
+#[test]
+fn a_program_that_is_killed_leaves_nothing_to_look_at() {
+    let victim = need!(program("ends"));
+    let answer = run("::findleaks", &victim, &["SIGKILL"]);
+    answer.expect_code(128 + 9);
+    expect_complaint(&answer, &["ends"]);
+}
+
+#[test]
+fn debugging_is_on_unless_the_environment_says_otherwise() {
+    let victim = need!(program("ends"));
+    let answer = run("::umalog", &victim, &["0"]);
+    assert!(
+        answer.stdout.contains("T-0.000000000"),
+        "audited and logged\n{answer}"
+    );
+    let run = || {
+        Umdb::new()
+            .arg("run")
+            .exec("::findleaks")
+            .arg("--")
+            .arg(&victim)
+            .arg("0")
+    };
+    let plain = run().env("UMEM_DEBUG", "").env("UMEM_LOGGING", "").run();
+    assert!(
+        !plain.stdout.contains("ends.c"),
+        "no record of who allocated\n{plain}"
+    );
+}
+
+#[test]
+fn a_program_that_does_not_exist_cannot_be_run() {
+    let answer = run("::findleaks", Path::new("/no/such/program"), &[]);
+    answer.expect_code(2);
+    expect_complaint(&answer, &["/no/such/program"]);
+}
+
+#[test]
+fn the_library_is_found_beside_umdb() {
+    let victim = need!(program("first_light"));
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let umdb = folder.path().join("umdb");
+    fs::copy(&artifacts().umdb, &umdb).expect("umdb can be copied");
+    let run = || Umdb::of(&umdb).arg("run");
+    let alone = run()
+        .exec("::findleaks")
+        .arg("--")
+        .arg(&victim)
+        .arg("--return")
+        .run();
+    alone.expect_code(2);
+    expect_complaint(&alone, &["libumem.so"]);
+    let told = run()
+        .arg("--library")
+        .arg(&artifacts().library)
+        .exec("::findleaks")
+        .arg("--")
+        .arg(&victim)
+        .arg("--return")
+        .run();
+    told.expect_code(0);
+    assert!(told.stdout.contains("2 buffers, 100 bytes"), "{told}");
+    symlink(&artifacts().library, folder.path().join("libumem.so")).expect("a link can be made");
+    let beside = run()
+        .exec("::findleaks")
+        .arg("--")
+        .arg(&victim)
+        .arg("--return")
+        .run();
+    beside.expect_code(0);
+    assert!(beside.stdout.contains("2 buffers, 100 bytes"), "{beside}");
+}
+
+#[test]
+fn the_program_reads_its_own_input() {
+    let victim = need!(program("echo"));
+    let answer = Umdb::new()
+        .arg("run")
+        .exec("::umem_status")
+        .arg("--")
+        .arg(victim)
+        .run_with("abc");
+    answer.expect_code(0);
+    assert!(answer.stdout.starts_with("ready\nbcd"), "{answer}");
+    assert!(answer.stdout.contains("ready and active"), "{answer}");
+}
