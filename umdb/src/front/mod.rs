@@ -1,2 +1,92 @@
-//! front
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line, the prompt, and everything that is printed.
+//!
+//! **Owns** standard input, output and error, signals and the exit status. **May use** everything. **Promises** one line on
+//! standard error for each thing that went wrong (and a second one with the next step), a quiet end when
+//! nobody reads on, and that a stopped process goes on whatever happens here.
+
+mod cli;
+mod interrupt;
+mod open;
+mod output;
+mod prompt;
+mod run;
+
+use std::{
+    io::{BufRead, IsTerminal},
+    process::ExitCode,
+};
+
+use crate::{
+    dcmds::Context,
+    exec::{Outcome, Session, warnings_only},
+    report::Status,
+};
+use cli::Task;
+use interrupt::CANCEL;
+use open::{Failure, Opened};
+use output::Output;
+
+/// Runs `umdb` with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let options = match cli::parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    interrupt::install();
+    let mut output = Output::new(options.json);
+    let code = match options.task {
+        Task::Run(task) => run::run(&task, &options.commands, &mut output),
+        Task::Look(what) => match open::open(&what) {
+            Ok(opened) => look(&opened, &options.commands, &mut output).exit_code(),
+            Err(failure) => fail(&failure, &mut output),
+        },
+    };
+    ExitCode::from(code)
+}
+
+/// Prints why a target could not be opened, and returns the exit status.
+fn fail(failure: &Failure, output: &mut Output) -> u8 {
+    output.error(&failure.what, failure.hint.as_deref());
+    Status::Failed.exit_code()
+}
+
+/// Runs commands on a target: those given, else those of standard input.
+fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
+    let context = Context::new(&opened.target, &opened.symbols, &opened.heap, &CANCEL);
+    let mut session = Session::new(context);
+    announce(opened, &mut session, output);
+    if !commands.is_empty() {
+        run_lines(&mut session, commands.iter().cloned(), output);
+    } else if std::io::stdin().is_terminal() {
+        prompt::run(&mut session, output);
+    } else {
+        let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
+        run_lines(
+            &mut session,
+            lines.map(|line| String::from_utf8_lossy(&line).into_owned()),
+            output,
+        );
+    }
+    session.status()
+}
+
+/// Says what is known to be missing before the first command.
+fn announce(opened: &Opened, session: &mut Session<'_>, output: &mut Output) {
+    let missing = &opened.target.warnings;
+    if !missing.is_empty() {
+        session.worsen(Status::Incomplete);
+    }
+    let warnings = missing.iter().chain(&opened.heap.root.warnings).cloned();
+    output.warn(&warnings_only(warnings, Status::Clean));
+}
+
+/// Runs lines until there are no more, the user quits or interrupts, or nobody reads the output.
+fn run_lines(session: &mut Session<'_>, lines: impl Iterator<Item = String>, output: &mut Output) {
+    for line in lines {
+        let outcome = session.run_line(&line, output);
+        if outcome == Outcome::Quit || CANCEL.is_requested() || output.has_ended() {
+            return;
+        }
+    }
+}

@@ -26,6 +26,8 @@ pub(crate) const REGION: u64 = 0x1000_0000;
 pub(crate) const META: u64 = 0x2000_0000;
 pub(crate) const ROOT: u64 = 0x3000_0000;
 pub(crate) const STACK: u64 = 0x7000_0000;
+/// An ELF note in the library that leads to the root record.
+pub(crate) const NOTE: u64 = ROOT + 0xf00;
 const UNIT: u64 = 0x1_0000;
 const UNITS: u64 = 64;
 const PAGE: u64 = 0x1000;
@@ -439,6 +441,17 @@ impl Builder {
         }
         self.image.write(ROOT, &[0; PAGE as usize]);
         self.image.write(ROOT, bytes_of(&self.root));
+        let data = NOTE + 12 + 8;
+        let words = [5, 8, NOTE_TYPE].map(u32::to_le_bytes).concat();
+        self.image.write(
+            NOTE,
+            &[
+                &words[..],
+                b"UMEM\0\0\0\0",
+                &ROOT.wrapping_sub(data).to_le_bytes(),
+            ]
+            .concat(),
+        );
     }
 
     fn publish_log(&mut self) {

@@ -65,6 +65,12 @@ impl<'a> Context<'a> {
 
     /// Adds to a report what is wrong with the published structures.
     pub fn add_damage(&self, report: &mut Report) {
+        let unknown = self.heap.root.unknown_features();
+        if unknown != 0 {
+            report.incomplete(format!(
+                "no verdict: the library uses features that this umdb does not know: {unknown:#x}"
+            ));
+        }
         for damage in &self.heap.damage.kept {
             report.incomplete(damage.to_string());
         }

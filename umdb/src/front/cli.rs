@@ -1,0 +1,231 @@
+//! The arguments of the command.
+
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+
+/// Looks at the heap of a process that runs under libumem.so, or at its core.
+#[derive(Debug, Parser)]
+#[command(
+    name = "umdb",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    override_usage = "umdb -p PID [-e CMD]... [--json]\n       umdb [PROGRAM] CORE [-e CMD]... [--json]\n       umdb run [-e CMD]... [--json] [--library PATH] [--error-exitcode N] -- PROGRAM [ARGUMENT]...",
+    after_help = "Without -e, commands are read from standard input, with a prompt on a terminal; try ::help.\n\
+                  Exit status: 0 nothing found, 1 found something, 2 could not do it, 3 incomplete answer."
+)]
+struct Arguments {
+    /// Stops the process while it is looked at
+    #[arg(short, long, value_name = "PID", conflicts_with = "files")]
+    pid: Option<u32>,
+    #[command(flatten)]
+    common: Common,
+    /// A core file, or the program and its core file
+    #[arg(value_name = "FILE", num_args = 0..=2)]
+    files: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Runs commands (separated by ;) and ends
+    #[arg(short, long = "execute", value_name = "CMD")]
+    execute: Vec<String>,
+    /// Answers in JSON, one object a command
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a program under libumem.so and looks at its heap when it ends
+    Run {
+        #[command(flatten)]
+        common: Common,
+        /// The allocator, when it does not lie beside umdb
+        #[arg(long, value_name = "PATH")]
+        library: Option<PathBuf>,
+        /// Ends with this status when something was found, instead of the program's own
+        #[arg(long, value_name = "N")]
+        error_exitcode: Option<u8>,
+        /// The program and its arguments
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "PROGRAM"
+        )]
+        program: Vec<OsString>,
+    },
+}
+
+/// What to do, and how.
+pub(super) struct Options {
+    /// Commands given by `-e`.
+    pub(super) commands: Vec<String>,
+    /// Answer in JSON.
+    pub(super) json: bool,
+    /// What to do.
+    pub(super) task: Task,
+}
+
+/// What to do.
+pub(super) enum Task {
+    /// Look at something that exists.
+    Look(What),
+    /// Run a program and look at it when it ends.
+    Run(RunTask),
+}
+
+/// What to look at.
+pub(super) enum What {
+    /// A live process.
+    Process(u32),
+    /// A core file, and its program when that was given.
+    Core(PathBuf, Option<PathBuf>),
+}
+
+/// A program to run.
+pub(super) struct RunTask {
+    /// The program and its arguments.
+    pub(super) program: Vec<OsString>,
+    /// The allocator.
+    pub(super) library: Option<PathBuf>,
+    /// Exit status when something was found.
+    pub(super) error_exitcode: Option<u8>,
+}
+
+/// Understands the arguments of the process. What they ask for may be help; then that is printed, and the
+/// exit status returned.
+pub(super) fn parse() -> Result<Options, ExitCode> {
+    let command = Arguments::command();
+    let matches = command.try_get_matches().map_err(|error| explain(&error))?;
+    let arguments = Arguments::from_arg_matches(&matches).map_err(|error| explain(&error))?;
+    options(arguments).map_err(|what| {
+        let _ = writeln!(
+            std::io::stderr(),
+            "umdb: {what}\n      umdb --help says how it is used"
+        );
+        ExitCode::from(2)
+    })
+}
+
+fn options(arguments: Arguments) -> Result<Options, String> {
+    let Arguments {
+        pid,
+        common,
+        files,
+        command,
+    } = arguments;
+    let mut files = files.into_iter();
+    let (common, task) = match (command, pid, files.next(), files.next()) {
+        (
+            Some(Command::Run {
+                common,
+                library,
+                error_exitcode,
+                program,
+            }),
+            ..,
+        ) => (
+            common,
+            Task::Run(RunTask {
+                program,
+                library,
+                error_exitcode,
+            }),
+        ),
+        (None, Some(pid), ..) => (common, Task::Look(What::Process(pid))),
+        (None, None, Some(core), None) => (common, Task::Look(What::Core(core, None))),
+        (None, None, Some(program), Some(core)) => {
+            (common, Task::Look(What::Core(core, Some(program))))
+        }
+        (None, None, None, _) => {
+            return Err("nothing to look at: give -p PID, a core file, or run".to_owned());
+        }
+    };
+    Ok(Options {
+        commands: common.execute,
+        json: common.json,
+        task,
+    })
+}
+
+/// Prints help as asked for, or one line about a mistake, and returns the exit status.
+fn explain(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let what = lines.strip_prefix("error: ").unwrap_or(&lines);
+    let _ = writeln!(
+        std::io::stderr(),
+        "umdb: {what}\n      umdb --help says how it is used"
+    );
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Options, String> {
+        let arguments =
+            Arguments::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        options(arguments)
+    }
+
+    #[test]
+    fn the_forms_of_the_command_are_understood() {
+        Arguments::command().debug_assert();
+        let options = parsed("umdb -p 12 -e ::a;::b -e ::c --json").unwrap();
+        assert!(matches!(options.task, Task::Look(What::Process(12))) && options.json);
+        assert_eq!(options.commands, ["::a;::b", "::c"]);
+        assert!(matches!(
+            parsed("umdb core").unwrap().task,
+            Task::Look(What::Core(_, None))
+        ));
+        let options = parsed("umdb prog core -e ::a").unwrap();
+        assert!(
+            matches!(options.task, Task::Look(What::Core(core, Some(program)))
+            if core == PathBuf::from("core") && program == PathBuf::from("prog"))
+        );
+    }
+
+    #[test]
+    fn run_leaves_the_options_of_the_program_alone() {
+        for line in [
+            "umdb run -e ::a --library l -- prog -e --json x",
+            "umdb run -e ::a --library l prog -e --json x",
+        ] {
+            let options = parsed(line).unwrap();
+            assert_eq!(options.commands, ["::a"], "{line}");
+            assert!(!options.json);
+            let Task::Run(task) = options.task else {
+                panic!("{line}")
+            };
+            assert_eq!(task.program, ["prog", "-e", "--json", "x"]);
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(parsed("umdb").is_err());
+        assert!(parsed("umdb -p 1 core").is_err());
+        assert!(parsed("umdb a b c").is_err());
+        assert!(parsed("umdb run").is_err());
+        assert!(parsed("umdb -p x").is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! Opens what is to be looked at: target, names, root record, heap.
+
+use std::sync::Arc;
+
+use crate::{
+    heap::Heap,
+    layout::{RootError, find_root},
+    symbols::Symbols,
+    target::{self, Kind, Target},
+};
+
+use super::cli::What;
+
+/// Name of the allocator's file.
+pub(super) const LIBRARY: &str = "libumem.so";
+
+/// All that commands work with.
+pub(super) struct Opened {
+    /// The target.
+    pub(super) target: Target,
+    /// Names for its addresses.
+    pub(super) symbols: Symbols,
+    /// Its heap.
+    pub(super) heap: Heap,
+}
+
+/// Why something could not be opened.
+pub(super) struct Failure {
+    /// One line.
+    pub(super) what: String,
+    /// The next step.
+    pub(super) hint: Option<String>,
+}
+
+impl From<target::Error> for Failure {
+    fn from(error: target::Error) -> Self {
+        Self {
+            what: error.what,
+            hint: error.hint,
+        }
+    }
+}
+
+/// Opens a process or a core.
+pub(super) fn open(what: &What) -> Result<Opened, Failure> {
+    let target = match what {
+        What::Process(pid) => Target::attach(*pid)?,
+        What::Core(core, program) => Target::open_core(core, program.as_deref())?,
+    };
+    model(target).map_err(|(_, failure)| failure)
+}
+
+/// Finds the allocator in a target and decodes its heap. Gives the target back when there is none.
+pub(super) fn model(target: Target) -> Result<Opened, (Target, Failure)> {
+    let symbols = Symbols::new(&target);
+    match find_root(&target, &symbols) {
+        Ok(root) => {
+            let heap = Heap::load(Arc::clone(&target.memory), root);
+            Ok(Opened {
+                target,
+                symbols,
+                heap,
+            })
+        }
+        Err(error) => {
+            let failure = explain(&target, &error);
+            Err((target, failure))
+        }
+    }
+}
+
+/// What is said when there is no allocator of ours, or none that we understand.
+fn explain(target: &Target, error: &RootError) -> Failure {
+    let missing = target.warnings.first().cloned();
+    match error {
+        RootError::NotFound => match target.modules.iter().find(|module| module.name.starts_with(LIBRARY)) {
+            Some(module) => Failure {
+                what: format!("{}: cannot find the root record of {}", subject(target), module.path),
+                hint: missing.or_else(|| Some("is this the libumem.so that came with umdb?".to_owned())),
+            },
+            None => Failure {
+                what: format!("{} {} under {LIBRARY}", subject(target), verb(target)),
+                hint: Some(missing.unwrap_or_else(|| {
+                    format!("start the program with LD_PRELOAD=/path/{LIBRARY} UMEM_DEBUG=default, or with umdb run")
+                })),
+            },
+        },
+        RootError::Version { .. } => Failure {
+            what: format!("{}: {error}", subject(target)),
+            hint: Some(format!("use the umdb that came with this {LIBRARY}")),
+        },
+        _ => Failure { what: format!("{}: {error}", subject(target)), hint: missing },
+    }
+}
+
+fn subject(target: &Target) -> String {
+    match &target.kind {
+        Kind::Live { pid } | Kind::Exiting { pid } => format!("process {pid}"),
+        Kind::Core { path } => format!("core file {}", path.display()),
+        Kind::Synthetic => "the image".to_owned(),
+    }
+}
+
+fn verb(target: &Target) -> &'static str {
+    match target.kind {
+        Kind::Live { .. } => "does not run",
+        Kind::Exiting { .. } => "did not run",
+        Kind::Core { .. } | Kind::Synthetic => "is not of a process that ran",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::synthetic::{ROOT, victim};
+    use umem_layout::{LAYOUT_MAJOR, LAYOUT_MINOR};
+
+    /// The message for a victim whose note leads to the root, after something was changed.
+    fn message(change: impl FnOnce(&mut crate::heap::synthetic::Builder, &mut Target)) -> String {
+        let (mut builder, _) = victim();
+        builder.publish();
+        let note = crate::heap::synthetic::NOTE;
+        let mut target = builder.target();
+        let library = target
+            .modules
+            .iter_mut()
+            .find(|module| module.name == LIBRARY)
+            .unwrap();
+        library.notes = vec![(note, 28)];
+        change(&mut builder, &mut target);
+        target.memory = Arc::new(builder.image.clone());
+        match model(target) {
+            Ok(_) => "opened".to_owned(),
+            Err((_, failure)) => format!("{}; {}", failure.what, failure.hint.unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn the_note_leads_to_the_heap() {
+        assert_eq!(message(|_, _| {}), "opened");
+    }
+
+    #[test]
+    fn another_layout_is_refused_with_both_versions() {
+        let text = message(|builder, _| builder.image.write(ROOT + 8, &[9, 0, 4, 0]));
+        let expected = format!(
+            "the image: libumem.so publishes layout 9.4, this umdb reads layout {LAYOUT_MAJOR}.{LAYOUT_MINOR}; \
+             use the umdb that came with this libumem.so"
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_target_without_allocator_is_named() {
+        let text = message(|_, target| target.modules.retain(|module| module.is_program));
+        assert!(text.starts_with(
+            "the image is not of a process that ran under libumem.so; start the program with"
+        ));
+    }
+
+    #[test]
+    fn a_root_record_that_is_not_there_is_named() {
+        let text = message(|builder, _| builder.image.write(ROOT, &[0; 8]));
+        assert!(
+            text.contains("is no root record: its magic is 0x0"),
+            "{text}"
+        );
+    }
+}
