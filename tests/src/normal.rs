@@ -5,9 +5,10 @@
 //! | `7f0aa0c5efc0`, `00007f0aa0c5efc0`, `0x7f…` | `<addr:1>` | named by first appearance, by value, not by spelling |
 //! | a number under TIMESTAMP | `<time:1>` | likewise |
 //! | a number under THREAD, or behind the word | `<tid:1>` | likewise |
-//! | `T-0.000123456` | `T-<time>` | |
+//! | `T-0.000123456`, `0.000123456 s` | `T-<time>`, `<time> s` | |
 //! | `main+0x2f` | `main+<off>` | offsets of code differ between compilers |
 //! | frames of libc and of the start files outside of `main` | `<start>` | they differ between systems |
+//! | ``libc.so.6`__strdup+0x1b at strdup.c:42`` | ``libc.so.6`strdup+<off>`` | names and lines depend on libc's debug files |
 //! | a path or a number that the player knows | its name, as `<program>` | |
 //! | blanks | one blank | columns grow with their contents |
 //!
@@ -32,6 +33,7 @@ static VARYING: LazyLock<Regex> = LazyLock::new(|| {
     regex(
         r"(?x)
         (?<ago> T-[0-9]+\.[0-9]{9} )
+        | (?<seconds> \b[0-9]+\.[0-9]{9}\ s\b )
         | (?<symbol> [A-Za-z_.][\w.@]* ) \+0x[0-9a-f]+
         | (?<before> \bthread[\ =]\s* ) (?<thread> [0-9]+ )
         | \b0x (?<prefixed> [0-9a-f]+ )\b
@@ -44,6 +46,8 @@ static START: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^\s+(libc\.so\.6[`+].*|_start\+<off>.*|\(outermost\))$"));
 /// The frame of main.
 static MAIN: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s+main\+<off>"));
+/// A frame of libc: its place in the source is known only where libc's debug files are.
+static LIBC: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\s+libc\.so\.6`)_*(\w+\+<off>).*$"));
 static BLANKS: LazyLock<Regex> = LazyLock::new(|| regex(r"[ \t]+"));
 
 fn regex(pattern: &str) -> Regex {
@@ -124,6 +128,8 @@ impl Names {
             let group = |name| found.name(name).map(|part| part.as_str());
             if group("ago").is_some() {
                 "T-<time>".to_owned()
+            } else if group("seconds").is_some() {
+                "<time> s".to_owned()
             } else if let Some(symbol) = group("symbol") {
                 format!("{symbol}+<off>")
             } else if let (Some(before), Some(thread)) = (group("before"), group("thread")) {
@@ -144,7 +150,8 @@ impl Names {
         for (literal, name) in &self.literals {
             text = text.replace(literal, name);
         }
-        BLANKS.replace_all(text.trim_end(), " ").into_owned()
+        let text = BLANKS.replace_all(text.trim_end(), " ");
+        LIBC.replace(&text, "$1$2").into_owned()
     }
 
     fn bare(&mut self, digits: &str, place: &Range<usize>, columns: &Columns) -> Option<String> {
@@ -261,6 +268,10 @@ mod tests {
         assert_eq!(
             normal("libc.so.6`strdup+0x1b 7f0aa0c5efc0+10, freed"),
             "libc.so.6`strdup+<off> <addr:1>+10, freed"
+        );
+        assert_eq!(
+            normal("stack:\n  libc.so.6`__strdup+0x1b at strdup.c:42 0.000012345 s later"),
+            "stack:\n libc.so.6`strdup+<off>"
         );
     }
 

@@ -229,12 +229,22 @@ fn check_caches(umdb: &dyn Fn() -> Umdb) {
         let cache = caches.iter().find(|cache| cache["name"] == name);
         number(
             cache.unwrap_or_else(|| panic!("no cache {name}")),
-            "buffers_total",
+            "buffers",
         )
     };
     // Those that the victim used have slabs, those that it did not use have none.
     assert!(total("umem_alloc_64") >= 3, "{answer}");
     assert!(total("umem_alloc_112") >= 1, "{answer}");
+    let in_use = |name: &str| {
+        let cache = caches.iter().find(|cache| cache["name"] == name);
+        number(cache.expect("a cache of the table"), "in_use")
+    };
+    assert_eq!(
+        in_use("umem_alloc_64"),
+        2,
+        "the kept and the lost one\n{answer}"
+    );
+    assert_eq!(in_use("umem_alloc_112"), 0, "{answer}");
     assert_eq!(total("umem_alloc_16384"), 0, "{answer}");
 }
 
@@ -268,6 +278,11 @@ fn the_totals_of_caches_add_up() {
     let caches = image.caches();
     assert_eq!(rows.len(), caches.len(), "{answer}");
     let slabs = slabs(&image);
+    let sum = |column| -> u64 { rows.iter().map(|row| number(row, column)).sum() };
+    let total = &value["sections"][0]["total"];
+    for column in ["buffers", "in_use", "free", "slab_bytes"] {
+        assert_eq!(number(total, column), sum(column), "{column}\n{answer}");
+    }
     for (row, &cache) in rows.iter().zip(&caches) {
         assert_eq!(row["name"].as_str(), Some(&*image.cache_name(cache)));
         assert_eq!(row["address"], format!("{cache:#x}"));
@@ -275,13 +290,18 @@ fn the_totals_of_caches_add_up() {
         let own = || slabs.iter().filter(|slab| slab.cache == cache);
         let capacity: u64 = own().map(|slab| slab.capacity).sum();
         let allocated: u64 = own().map(|slab| slab.allocated).sum();
-        assert_eq!(number(row, "buffers_total"), capacity, "{row}");
+        assert_eq!(number(row, "buffers"), capacity, "{row}");
         assert_eq!(
             number(row, "buffer_size"),
             field(offset_of!(Cache, buffer_size)),
             "{row}"
         );
         assert_eq!(field(offset_of!(Cache, buffers)), capacity, "{row}");
+        assert_eq!(
+            number(row, "buffers"),
+            number(row, "in_use") + number(row, "free"),
+            "{row}"
+        );
         let in_use = field(offset_of!(Cache, slab_allocs)) - field(offset_of!(Cache, slab_frees));
         assert_eq!(in_use, allocated, "{row}");
         let existing =

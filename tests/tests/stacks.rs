@@ -22,9 +22,9 @@ const CHAINS: [&[&str]; 5] = [
     &["read_line", "main", "_start"],
 ];
 
-/// The stacks of all leaks that `::findleaks -d` shows, as lists of (address, symbol, whether of the program).
+/// The stacks of all leaks that `::findleaks` knows, as lists of (address, symbol, whether of the program).
 fn leak_stacks(umdb: Umdb) -> Vec<Vec<Frame>> {
-    let (value, answer) = umdb.json("::findleaks -d");
+    let (value, answer) = umdb.json("::findleaks");
     assert_eq!(answer.stderr, "", "{answer}");
     let mut found = Vec::new();
     collect(&value, &mut found);
