@@ -40,9 +40,7 @@ fn no_such_process() {
 fn a_process_identifier_that_is_no_number() {
     for wrong in ["first_light", "0", "-1", ""] {
         let answer = Umdb::new().args(["-p", wrong, "-e", "::findleaks"]).run();
-        answer.expect_code(FAILED);
-        umem_tests::umdb::expect_no_debris(&answer);
-        assert_ne!(answer.stderr, "", "{answer}");
+        expect_failure(&answer, &[wrong]);
     }
 }
 
@@ -172,7 +170,5 @@ fn an_address_that_is_not_mapped() {
 #[test]
 fn nothing_to_look_at_is_a_question_of_usage() {
     let answer = Umdb::new().run();
-    answer.expect_code(FAILED);
-    assert!(answer.stderr.to_lowercase().contains("usage"), "{answer}");
-    umem_tests::umdb::expect_no_debris(&answer);
+    expect_failure(&answer, &["--help"]);
 }

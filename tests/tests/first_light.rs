@@ -1,12 +1,20 @@
 //! The answers about the first victim, each as a fact and not as a text: live, kernel core and gcore core.
 
-use std::mem::offset_of;
+use std::{fs, mem::offset_of};
 
 use nix::sys::signal::Signal;
 use regex_lite::Regex;
 use serde_json::Value;
 use umem_layout::{Cache, Region, Slab, UmemRoot, slab_kind};
-use umem_tests::{command::Answer, cores, image::Image, need, umdb::Umdb, victim::Victim};
+use umem_tests::{
+    artifacts::artifacts,
+    command::Answer,
+    cores,
+    image::Image,
+    need,
+    umdb::Umdb,
+    victim::{self, Start, Victim},
+};
 
 /// Bytes that the program asked for each time it lost some.
 const LOST: u64 = 50;
@@ -39,6 +47,47 @@ fn the_program_may_be_named_before_its_core() {
     let core = need!(cores::kernel_core(victim, Signal::SIGABRT));
     let umdb = || Umdb::new().arg(core.program()).arg(core.path());
     check_leaks(&umdb);
+}
+
+/// The root record is found through memory alone: no file of the library is needed.
+#[test]
+fn the_library_may_be_deleted() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let copy = folder.path().join("libumem.so");
+    fs::copy(&artifacts().library, &copy).expect("the library can be copied");
+    let victim = need!(Start::new("first_light"))
+        .env("LD_PRELOAD", &copy)
+        .wait_ready();
+    fs::remove_file(&copy).expect("the copy can be deleted");
+    check_leaks(&|| Umdb::pid(victim.pid()));
+    let core = need!(cores::kernel_core(victim, Signal::SIGABRT));
+    check_leaks(&|| Umdb::core(core.path()));
+}
+
+/// Without the program's file there are no names, and with another in its place there are no wrong ones.
+#[test]
+fn the_program_may_be_deleted_or_replaced() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let copy = folder.path().join("first_light");
+    fs::copy(need!(victim::program("first_light")), &copy).expect("the program can be copied");
+    let victim = Start::program(copy.clone()).wait_ready();
+    let core = need!(cores::kernel_core(victim, Signal::SIGABRT));
+    let check = || {
+        let (value, answer) = Umdb::core(core.path()).json("::findleaks");
+        assert!(matches!(answer.code(), 1 | 3), "{answer}");
+        let leaks = rows_with(&value, "caller");
+        assert_eq!(leaks.len(), 1, "{answer}");
+        assert_eq!(leaks[0]["bytes"], LOST);
+        assert_eq!(
+            leaks[0]["caller"]["symbol"],
+            Value::Null,
+            "a name from nowhere\n{answer}"
+        );
+    };
+    fs::remove_file(&copy).expect("the copy can be deleted");
+    check();
+    fs::copy(need!(victim::program("idle")), &copy).expect("another program can be copied");
+    check();
 }
 
 fn check(umdb: &dyn Fn() -> Umdb) {

@@ -57,7 +57,24 @@ fn a_program_that_is_killed_leaves_nothing_to_look_at() {
     let victim = need!(program("ends"));
     let answer = run("::findleaks", &victim, &["SIGKILL"]);
     answer.expect_code(128 + 9);
-    expect_complaint(&answer, &["ends"]);
+    expect_complaint(&answer, &["killed"]);
+}
+
+#[test]
+fn a_judgement_can_be_asked_for() {
+    let victim = need!(program("ends"));
+    let idle = need!(program("idle"));
+    let judge = |command: &str, victim: &Path, args: &[&str]| {
+        let umdb = Umdb::new()
+            .arg("run")
+            .args(["--error-exitcode", "99"])
+            .exec(command);
+        umdb.arg("--").arg(victim).args(args).run()
+    };
+    judge("::findleaks", &victim, &["7"]).expect_code(99);
+    judge("::umem_verify", &victim, &["7"]).expect_code(7);
+    judge("::findleaks", &idle, &["1", "--return"]).expect_code(0);
+    judge("::no_such_thing", &victim, &["7"]).expect_code(2);
 }
 
 #[test]
@@ -138,4 +155,33 @@ fn the_program_reads_its_own_input() {
     answer.expect_code(0);
     assert!(answer.stdout.starts_with("ready\nbcd"), "{answer}");
     assert!(answer.stdout.contains("ready and active"), "{answer}");
+}
+
+/// The log is a ring: it keeps the newest transactions, as many as fit.
+#[test]
+fn a_small_log_keeps_the_newest_transactions() {
+    let victim = need!(program("wordcount"));
+    let text = "one two three four\n".repeat(500);
+    let answer = Umdb::new()
+        .arg("run")
+        .env("UMEM_LOGGING", "transaction=4k")
+        .exec("::umalog")
+        .arg("--")
+        .arg(victim)
+        .run_with(&text);
+    answer.expect_code(0);
+    assert_eq!(answer.stderr, "", "{answer}");
+    let heads = answer
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("T-"))
+        .count();
+    let room = 4096 / size_of::<umem_layout::LogEntry>();
+    // A ring may be rounded up to a page of its own.
+    assert!(
+        (room / 2..=2 * room).contains(&heads),
+        "{heads} transactions\n{answer}"
+    );
+    // main frees its line and prints at the end, after everything else.
+    assert!(answer.stdout.contains("print+"), "{answer}");
 }
