@@ -111,10 +111,10 @@ pub fn find(
 /// What about the heap itself makes any answer doubtful.
 fn heap_doubts(heap: &Heap) -> Vec<String> {
     let unknown = heap.root.unknown_features();
-    let features = (unknown != 0)
-        .then(|| format!("the library uses features that this umdb does not know: {unknown:#x}"));
+    let features =
+        (unknown != 0).then(|| format!("the library uses unknown features: {unknown:#x}"));
     let damage = heap.damage.kept.iter().map(ToString::to_string);
-    let more = (heap.damage.more > 0).then(|| format!("and {} more damages", heap.damage.more));
+    let more = (heap.damage.more > 0).then(|| format!("{} more damages", heap.damage.more));
     features.into_iter().chain(damage).chain(more).collect()
 }
 

@@ -476,7 +476,7 @@ mod tests {
         builder.publish();
         let records = builder.heap().slabs[0].records;
         let mut heap = builder.heap();
-        heap.slabs[0].records = records + 0x1000_0000;
+        heap.slabs[0].records = records + 0x4100_0000;
         let verified = cache(&heap, &heap.caches[0], &Cancel::new()).unwrap();
         assert_eq!(verified.unread.len(), 1);
     }

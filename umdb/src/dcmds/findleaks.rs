@@ -54,6 +54,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         report.push(List::one("leaks", Sentence::new().words(text)));
         return Ok(report);
     }
+    cx.check_features(DCMD.name)?;
     let (leaks, was_known) = cx.leaks(invocation.has('f'))?;
     let mut report = Report::default();
     if invocation.has('v') {
@@ -111,23 +112,40 @@ fn no_leaks_possible(state: u32) -> Option<&'static str> {
 }
 
 fn nothing_found(cx: &Context<'_>, filter: Option<u64>, leaks: &Leaks) -> Sentence {
-    let text = Sentence::new().words("findleaks: no memory leaks ");
+    let text = Sentence::new();
     match filter {
+        _ if !leaks.doubts.is_empty() => {
+            text.words("findleaks: nothing found in what could be read")
+        }
+        None => text.words("findleaks: no memory leaks detected"),
         Some(pc) => text
-            .words("matching ")
+            .words("findleaks: no memory leaks matching ")
             .value("filter", Cell::Symbol(cx.symbols.lookup(pc).into()))
             .words(" found"),
-        None if leaks.doubts.is_empty() => text.words("detected"),
-        None => text.words("found in what could be read; this is no verdict"),
     }
 }
 
+/// Reasons that are named; more are counted.
+const REASONS: usize = 3;
+
 /// Says why there is no verdict.
 fn add_doubts(leaks: &Leaks, report: &mut Report) {
-    for doubt in &leaks.doubts {
-        report.incomplete(format!("findleaks: no verdict: {doubt}"));
+    if leaks.doubts.is_empty() {
+        return;
     }
-    if !leaks.doubts.is_empty() && !leaks.groups.is_empty() {
+    let named = leaks
+        .doubts
+        .iter()
+        .take(REASONS)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("; ");
+    let more = match leaks.doubts.len().saturating_sub(REASONS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    report.incomplete(format!("findleaks: no verdict: {named}{more}"));
+    if !leaks.groups.is_empty() {
         report.push(List::one(
             "certainty",
             Sentence::new().words("not certain, since not all could be read:"),

@@ -6,6 +6,8 @@
 //! A new command is a new file and its row in [`DCMDS`].
 
 mod bufctl;
+// A file is called as its command, and there is a command `::dcmds`.
+#[allow(clippy::module_inception)]
 mod dcmds;
 mod findleaks;
 mod help;

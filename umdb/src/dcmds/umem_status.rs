@@ -109,6 +109,15 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
     if cx.heap.root.record.abort_info.code != error_code::NONE {
         fields.push("Last error", last_error(cx));
     }
+    for damage in &cx.heap.damage.kept {
+        fields.push("Damage", text("damage", &damage.to_string()));
+    }
+    if cx.heap.damage.more > 0 {
+        fields.push(
+            "Damage",
+            text("damage", &format!("and {} more", cx.heap.damage.more)),
+        );
+    }
     let mut sections = vec![fields.into()];
     let body = match cx.heap.messages() {
         Ok((bytes, cut)) => messages(&bytes, cut),
@@ -169,8 +178,8 @@ fn size(log: &LogView) -> String {
     let bytes = log.bytes();
     match bytes {
         0 => "0".to_owned(),
-        _ if bytes % (1 << 20) == 0 => format!("{}m", bytes >> 20),
-        _ if bytes % (1 << 10) == 0 => format!("{}k", bytes >> 10),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}m", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}k", bytes >> 10),
         _ => bytes.to_string(),
     }
 }

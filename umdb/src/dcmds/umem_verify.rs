@@ -1,7 +1,7 @@
 //! `::umem_verify`: are redzones and fills as the allocator left them?
 
 use super::{
-    Address, Context, Dcmd, Error, Group, Invocation, Run,
+    Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
     parts::record::{Show, state_name},
 };
 use crate::{
@@ -14,7 +14,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     name: "umem_verify",
     group: Group::Corruption,
     address: Address::Optional,
-    options: &[],
+    options: &[Opt::flag('v', "the damaged buffers of all caches")],
     operands: "",
     summary: "check integrity of umem-managed memory",
     help: HELP,
@@ -24,24 +24,19 @@ pub(super) const DCMD: Dcmd = Dcmd {
 const HELP: &str = "\
 Checks every byte that the allocator laid around and into buffers: the redzone
 behind each allocated one, from the requested size on, and the fill of each free
-one. Without address all caches with redzones are listed, and the damaged
-buffers of each; with the address or name of a cache (or of an arena of blocks)
-only that one.
-
-Each damaged buffer is shown with the place, what should be there and what is,
+one. Without address all caches with redzones are listed; with the address or
+name of a cache (or of an arena of blocks) its damaged buffers are, each with the place, what should be there and what is,
 who allocated it, and who freed it.
 
     > umem_alloc_64::umem_verify
 
 Needs UMEM_DEBUG=default (or guards) when the program is started.";
 
-/// Damaged buffers shown of each cache when all caches are verified.
-const SHOWN: usize = 10;
-
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
+    cx.check_features(DCMD.name)?;
     match invocation.address {
         Some(address) => one(cx, address),
-        None => all(cx),
+        None => all(cx, invocation.has('v')),
     }
 }
 
@@ -87,13 +82,13 @@ fn one(cx: &Context<'_>, address: u64) -> Result<Report, Error> {
         ));
     };
     let mut report = Report::default();
-    add_summary(cx, &verified, usize::MAX, &mut report);
-    add_unread(&verified, &mut report);
+    add_summary(cx, &verified, &mut report);
+    add_unread(std::slice::from_ref(&verified), &mut report);
     Ok(report)
 }
 
 /// Verifies all caches and arenas with redzones.
-fn all(cx: &Context<'_>) -> Result<Report, Error> {
+fn all(cx: &Context<'_>, verbose: bool) -> Result<Report, Error> {
     let mut results = Vec::new();
     for cache in cx.heap.caches.iter().filter(|cache| cache.has_redzone()) {
         results.push(verify::cache(cx.heap, cache, cx.cancel)?);
@@ -113,11 +108,14 @@ fn all(cx: &Context<'_>) -> Result<Report, Error> {
         .iter()
         .filter(|verified| !verified.corrupt.is_empty())
     {
-        add_summary(cx, verified, SHOWN, &mut report);
+        report.worsen(Status::Found);
+        if verbose {
+            add_summary(cx, verified, &mut report);
+        } else {
+            report.push(List::one("next", next_step(verified)));
+        }
     }
-    results
-        .iter()
-        .for_each(|verified| add_unread(verified, &mut report));
+    add_unread(&results, &mut report);
     cx.add_damage(&mut report);
     Ok(report)
 }
@@ -152,8 +150,18 @@ fn integrity(corrupt: u64) -> String {
     }
 }
 
-/// Adds the damaged buffers of a cache, at most so many.
-fn add_summary(cx: &Context<'_>, verified: &Verified, most: usize, report: &mut Report) {
+/// What to type to see the damage.
+fn next_step(verified: &Verified) -> Sentence {
+    Sentence::new()
+        .value(
+            "command",
+            Cell::text(format!("{}::umem_verify", verified.name)),
+        )
+        .words(" shows the damage")
+}
+
+/// Adds the damaged buffers of a cache.
+fn add_summary(cx: &Context<'_>, verified: &Verified, report: &mut Report) {
     let title = Sentence::new()
         .words("Summary for cache '")
         .value("cache", Cell::text(verified.name.as_str()))
@@ -175,20 +183,9 @@ fn add_summary(cx: &Context<'_>, verified: &Verified, most: usize, report: &mut 
     } else {
         report.worsen(Status::Found);
     }
-    for corrupt in verified.corrupt.iter().take(most) {
+    for corrupt in &verified.corrupt {
         let item = item(cx, corrupt, report);
         list.items.push(item);
-    }
-    if verified.corrupt.len() > most {
-        let more = verified.corrupt.len() - most;
-        let command = format!("{:x}::umem_verify", verified.owner);
-        let sentence = Sentence::new()
-            .words("  and ")
-            .value("more", Cell::Count(more as u64));
-        list.items.push(Item {
-            sentence: sentence.words(format!(" more, see {command}")),
-            stacks: Vec::new(),
-        });
     }
     report.push(list);
 }
@@ -297,9 +294,17 @@ fn fault_name(fault: Fault) -> &'static str {
     }
 }
 
-fn add_unread(verified: &Verified, report: &mut Report) {
-    for damage in &verified.unread {
-        report.incomplete(format!("{}: {damage}", verified.name));
+/// Says that buffers could not be read: the first place, and how many there are besides.
+fn add_unread(results: &[Verified], report: &mut Report) {
+    let mut all = results
+        .iter()
+        .flat_map(|verified| verified.unread.iter().map(move |damage| (verified, damage)));
+    if let Some((verified, damage)) = all.next() {
+        let others = match all.count() {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        report.incomplete(format!("umem_verify: {}: {damage}{others}", verified.name));
     }
 }
 
@@ -315,7 +320,7 @@ mod tests {
     fn the_scenario_names_place_damage_and_both_stacks() {
         let (mut builder, [.., freed]) = victim();
         let cache = builder.caches[0].0;
-        let (text, status) = text(&mut builder, &DCMD, None, &[]);
+        let (text, status) = text(&mut builder, &DCMD, None, &["-v"]);
         let buffer = freed.address;
         let expected = format!(
             "Cache Name                      Addr             Cache Integrity
@@ -335,6 +340,17 @@ Summary for cache 'umem_alloc_64'
             freed.record
         );
         assert_eq!(text, expected);
+        assert_eq!(status, Status::Found);
+    }
+
+    #[test]
+    fn without_option_the_table_names_the_next_command() {
+        let (mut builder, _) = victim();
+        let (text, status) = text(&mut builder, &DCMD, None, &[]);
+        assert!(
+            text.ends_with(" 1 corrupt buffer\n\numem_alloc_64::umem_verify shows the damage\n"),
+            "{text}"
+        );
         assert_eq!(status, Status::Found);
     }
 

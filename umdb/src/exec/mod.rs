@@ -255,7 +255,7 @@ mod tests {
             [
                 "invalid command '::nothing': unknown dcmd name",
                 "findleaks: illegal option -- z",
-                "digit 'g' is invalid in base 16 near \"g; ::umem_cache\" (column 31)",
+                "digit 'g' is invalid in base 16 near \"g; ::umem_cache\" (column 30)",
             ]
         );
         assert_eq!(kept.0.len(), 4);

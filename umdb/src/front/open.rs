@@ -47,11 +47,11 @@ pub(super) fn open(what: &What) -> Result<Opened, Failure> {
         What::Process(pid) => Target::attach(*pid)?,
         What::Core(core, program) => Target::open_core(core, program.as_deref())?,
     };
-    model(target).map_err(|(_, failure)| failure)
+    model(target).map_err(|refused| refused.1)
 }
 
 /// Finds the allocator in a target and decodes its heap. Gives the target back when there is none.
-pub(super) fn model(target: Target) -> Result<Opened, (Target, Failure)> {
+pub(super) fn model(target: Target) -> Result<Opened, Box<(Target, Failure)>> {
     let symbols = Symbols::new(&target);
     match find_root(&target, &symbols) {
         Ok(root) => {
@@ -64,7 +64,7 @@ pub(super) fn model(target: Target) -> Result<Opened, (Target, Failure)> {
         }
         Err(error) => {
             let failure = explain(&target, &error);
-            Err((target, failure))
+            Err(Box::new((target, failure)))
         }
     }
 }
@@ -131,7 +131,7 @@ mod tests {
         target.memory = Arc::new(builder.image.clone());
         match model(target) {
             Ok(_) => "opened".to_owned(),
-            Err((_, failure)) => format!("{}; {}", failure.what, failure.hint.unwrap_or_default()),
+            Err(refused) => format!("{}; {}", refused.1.what, refused.1.hint.unwrap_or_default()),
         }
     }
 

@@ -125,7 +125,8 @@ fn environment(library: &Path) -> Vec<(OsString, OsString)> {
 /// Runs the commands on a program that stands at its end, and lets it end.
 fn look(target: Target, commands: &[String], output: &mut Output) -> (Option<ExitKind>, Status) {
     match open::model(target) {
-        Err((target, failure)) => {
+        Err(refused) => {
+            let (target, failure) = *refused;
             super::fail(&failure, output);
             (target.finish(), Status::Failed)
         }

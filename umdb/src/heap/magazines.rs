@@ -34,7 +34,7 @@ impl Heap {
 
     fn load_thread(&mut self, thread: &Thread) {
         let stride = u64::from(thread.cache_stride);
-        if thread.cache_count > CACHES_MAX || stride == 0 || stride % 8 != 0 {
+        if thread.cache_count > CACHES_MAX || stride == 0 || !stride.is_multiple_of(8) {
             let detail = format!("{} caches, {stride} bytes each", thread.cache_count);
             let what = format!("the record of thread {}", thread.tid);
             return self.damage.add(Damage::Implausible {

@@ -59,7 +59,7 @@ pub fn parse(line: &str) -> Vec<Result<Command, SyntaxError>> {
                 ..command
             }));
         }
-        if !scanner.to_next_command() {
+        if !scanner.next_command() {
             return commands;
         }
     }

@@ -41,10 +41,6 @@ impl Scanner {
         self.at
     }
 
-    pub(super) fn go_to(&mut self, at: usize) {
-        self.at = at;
-    }
-
     pub(super) fn peek(&self) -> Option<char> {
         self.characters.get(self.at).copied()
     }
@@ -89,7 +85,7 @@ impl Scanner {
     }
 
     /// Goes to the next command, past `;`. Returns false at the end.
-    pub(super) fn to_next_command(&mut self) -> bool {
+    pub(super) fn next_command(&mut self) -> bool {
         if self.starts_with("//") {
             self.take_while(|c| c != '\n');
         }

@@ -118,7 +118,7 @@ impl Reader {
 
     /// One structure.
     pub fn one<T: Published>(&self, address: u64) -> Result<T, Damage> {
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             return Err(Damage::Implausible {
                 what: noun::<T>().to_owned(),
                 address,

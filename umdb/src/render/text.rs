@@ -265,7 +265,7 @@ pub fn frame_text(frame: &Frame) -> String {
 
 /// Adds a line without blanks at its end, with control characters made visible.
 fn line(out: &mut String, text: &str) {
-    for character in text.trim_end().chars() {
+    for character in text.trim_end_matches(' ').chars() {
         match character {
             '\t' => out.push('\t'),
             c if c.is_control() => out.extend(c.escape_default()),

@@ -2,8 +2,6 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use umem_layout::log_kind;
-
 use crate::{
     analysis::{Cancel, Cancelled, leaks},
     heap::Heap,
@@ -63,31 +61,39 @@ impl<'a> Context<'a> {
         Ok((found, false))
     }
 
-    /// Adds to a report what is wrong with the published structures.
+    /// Adds to a report what is wrong with the published structures: the first damage, and how many
+    /// there are besides. `::umem_status` shows them all.
     pub fn add_damage(&self, report: &mut Report) {
-        let unknown = self.heap.root.unknown_features();
-        if unknown != 0 {
-            report.incomplete(format!(
-                "no verdict: the library uses features that this umdb does not know: {unknown:#x}"
-            ));
-        }
-        for damage in &self.heap.damage.kept {
-            report.incomplete(damage.to_string());
-        }
-        if self.heap.damage.more > 0 {
-            report.incomplete(format!(
-                "and {} more damages of the allocator's structures",
-                self.heap.damage.more
-            ));
+        let damage = &self.heap.damage;
+        if let Some(first) = damage.kept.first() {
+            let others = damage.kept.len() - 1 + damage.more;
+            report.incomplete(with_others(&first.to_string(), others));
         }
     }
 
-    /// The newest time that any record holds: that of the newest transaction.
-    #[must_use]
-    pub fn newest(&self) -> Option<u64> {
-        let log = self.heap.log(log_kind::TRANSACTION)?;
-        let entries = self.heap.log_entries(&log).ok()?;
-        entries.first().map(|entry| entry.time)
+    /// Refuses a verdict about structures that may mean something else than we think.
+    ///
+    /// # Errors
+    /// When the library requires a feature that we do not know.
+    pub fn check_features(&self, command: &str) -> Result<(), Error> {
+        match self.heap.root.unknown_features() {
+            0 => Ok(()),
+            bits => Err(Error::with_hint(
+                format!(
+                    "{command}: no verdict: the library uses features that this umdb does not know ({bits:#x})"
+                ),
+                "use the umdb that came with this libumem.so",
+            )),
+        }
+    }
+}
+
+/// A line about something, with the number of others that are like it.
+pub fn with_others(first: &str, others: usize) -> String {
+    match others {
+        0 => first.to_owned(),
+        1 => format!("{first} (and 1 other damage, see ::umem_status)"),
+        _ => format!("{first} (and {others} other damages, see ::umem_status)"),
     }
 }
 
