@@ -4,9 +4,17 @@
 //! wrong one: a file whose build-id differs from the one in the target's memory gives none. Files are
 //! opened when the first address in them is asked for.
 
-use std::fmt;
+mod files;
+mod lines;
+mod tables;
+mod unwind;
 
-use crate::target::{Registers, Target, Thread};
+use std::{cell::OnceCell, fmt, sync::Arc};
+
+use crate::target::{Memory, Module, Registers, Target, Thread};
+use files::Bytes;
+use lines::Lines;
+use tables::{Table, demangle};
 
 /// What an address is called.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,37 +72,215 @@ pub struct StackRoots {
 }
 
 /// Names of everything in one target.
-pub struct Symbols {}
+pub struct Symbols {
+    memory: Arc<dyn Memory>,
+    modules: Vec<ModuleSymbols>,
+}
+
+/// A module, whose files are opened when they are first needed.
+struct ModuleSymbols {
+    module: Module,
+    loaded: Option<Bytes>,
+    debug: OnceCell<Option<Bytes>>,
+    table: OnceCell<Table>,
+    lines: OnceCell<Option<Lines>>,
+    find_debug: Box<dyn Fn(Option<&Bytes>) -> Option<Bytes>>,
+}
+
+impl ModuleSymbols {
+    fn debug(&self) -> Option<&Bytes> {
+        self.debug
+            .get_or_init(|| (self.find_debug)(self.loaded.as_ref()))
+            .as_ref()
+    }
+
+    fn table(&self, memory: &dyn Memory) -> &Table {
+        self.table.get_or_init(|| {
+            let files: Vec<&Bytes> = self.debug().into_iter().chain(&self.loaded).collect();
+            Table::read(memory, &self.module, &files)
+        })
+    }
+
+    fn line(&self, address: u64) -> Option<(String, u32)> {
+        let lines = self.lines.get_or_init(|| {
+            self.loaded
+                .as_ref()
+                .and_then(Lines::read)
+                .or_else(|| self.debug().and_then(Lines::read))
+        });
+        lines.as_ref()?.at(address.wrapping_sub(self.module.bias))
+    }
+}
+
+/// The function of libc that ends a program.
+const EXIT: &str = "exit";
+/// Frames that are looked at for it.
+const EXIT_DEPTH: usize = 64;
+/// Bytes below the stack pointer that a leaf function may use (System V ABI).
+const RED_ZONE: u64 = 128;
 
 impl Symbols {
-    /// Names for a target. No file is opened before the first look-up.
-    pub fn new(_target: &Target) -> Symbols {
-        todo!()
+    /// Names for a target. No table is read before the first look-up.
+    pub fn new(target: &Target) -> Symbols {
+        let modules = target.modules.iter().map(|module| ModuleSymbols {
+            module: module.clone(),
+            loaded: files::loaded(target, module),
+            debug: OnceCell::new(),
+            table: OnceCell::new(),
+            lines: OnceCell::new(),
+            find_debug: files::debug_finder(target, module),
+        });
+        Symbols {
+            memory: target.memory.clone(),
+            modules: modules.collect(),
+        }
+    }
+
+    fn module_at(&self, address: u64) -> Option<&ModuleSymbols> {
+        self.modules
+            .iter()
+            .find(|module| module.module.segment_at(address).is_some())
     }
 
     /// What an address is called.
-    pub fn lookup(&self, _address: u64) -> Place {
-        todo!()
+    pub fn lookup(&self, address: u64) -> Place {
+        self.place(address, address)
     }
 
     /// What a return address is called: the function and line are those of the call before it, the offset is its own.
-    pub fn lookup_return(&self, _pc: u64) -> Place {
-        todo!()
+    pub fn lookup_return(&self, pc: u64) -> Place {
+        self.place(pc, pc.wrapping_sub(1))
+    }
+
+    /// The place of `address`, whose function and line are those of `probe`.
+    fn place(&self, address: u64, probe: u64) -> Place {
+        let Some(found) = self.module_at(probe) else {
+            return Place {
+                address,
+                ..Place::default()
+            };
+        };
+        let module = &found.module;
+        let symbol = found.table(self.memory.as_ref()).at(probe);
+        let (file, line) = found.line(probe).unzip();
+        Place {
+            address,
+            object: Some(module.name.clone()),
+            is_program: module.is_program,
+            symbol: symbol.map(|(_, name)| demangle(name)),
+            offset: address.wrapping_sub(symbol.map_or(module.bias, |(start, _)| start)),
+            file,
+            line,
+        }
     }
 
     /// Address of `symbol` or ``object`symbol``; without an object the main program is asked first.
-    pub fn resolve(&self, _name: &str) -> Option<Symbol> {
-        todo!()
+    pub fn resolve(&self, name: &str) -> Option<Symbol> {
+        let (object, symbol) = match name.rsplit_once('`') {
+            Some((object, symbol)) => (Some(object), symbol),
+            None => (None, name),
+        };
+        let fits =
+            |module: &&ModuleSymbols| object.is_none_or(|object| module.module.name == object);
+        let program = self
+            .modules
+            .iter()
+            .filter(|module| module.module.is_program);
+        let others = self
+            .modules
+            .iter()
+            .filter(|module| !module.module.is_program);
+        program
+            .chain(others)
+            .filter(fits)
+            .find_map(|module| module.table(self.memory.as_ref()).named(symbol))
     }
 
     /// Frames of a thread, innermost first, at most `max`.
-    pub fn frames(&self, _target: &Target, _thread: &Thread, _max: usize) -> Vec<Frame> {
-        todo!()
+    pub fn frames(&self, _target: &Target, thread: &Thread, max: usize) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut next = thread.registers.map(|registers| (registers, true));
+        while let Some((registers, interrupted)) = next.take().filter(|_| frames.len() < max) {
+            let mut frame = Frame {
+                pc: registers.rip,
+                sp: registers.rsp,
+                cfa: None,
+                registers,
+                interrupted,
+                is_signal: false,
+            };
+            if let Some(step) = self.step(&frame) {
+                frame.cfa = Some(step.cfa);
+                frame.is_signal = step.is_signal;
+                next = step.caller.map(|caller| (caller, step.is_signal));
+            }
+            frames.push(frame);
+        }
+        frames
+    }
+
+    fn step(&self, frame: &Frame) -> Option<unwind::Step> {
+        let found = self.module_at(frame.pc.wrapping_sub(u64::from(!frame.interrupted)))?;
+        unwind::step(
+            self.memory.as_ref(),
+            &found.module,
+            found.loaded.as_ref()?,
+            frame,
+        )
     }
 
     /// What of a thread's stack and registers is alive; none without registers.
-    pub fn live_stack(&self, _target: &Target, _thread: &Thread) -> Option<StackRoots> {
-        todo!()
+    ///
+    /// 1. A thread that stands at its end: what lies below the caller of `exit` is dead, and so is `main` when it has
+    ///    returned; alive are the stack from the frame of `exit` upwards and the registers that `exit` keeps.
+    /// 2. Else the stack from its pointer upwards, and all registers. The 128 bytes below belong to it where the
+    ///    thread was interrupted in its own code: a system call, and the allocator's own code, leave nothing of the
+    ///    program there.
+    pub fn live_stack(&self, target: &Target, thread: &Thread) -> Option<StackRoots> {
+        let registers = thread.registers?;
+        if thread.at_exit
+            && let Some(roots) = self.from_exit(target, thread)
+        {
+            return Some(roots);
+        }
+        let r = registers;
+        let is_own_code = r.orig_rax == u64::MAX && !self.is_allocator(r.rip);
+        let from = if is_own_code {
+            r.rsp.saturating_sub(RED_ZONE)
+        } else {
+            r.rsp
+        };
+        let values = vec![
+            r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
+            r.r13, r.r14, r.r15,
+        ];
+        Some(StackRoots {
+            from,
+            registers: values,
+        })
+    }
+
+    fn is_allocator(&self, pc: u64) -> bool {
+        self.module_at(pc)
+            .is_some_and(|module| module.module.name.starts_with("libumem.so"))
+    }
+
+    fn from_exit(&self, target: &Target, thread: &Thread) -> Option<StackRoots> {
+        let frames = self.frames(target, thread, EXIT_DEPTH);
+        let index = frames.iter().position(|frame| {
+            let place = if frame.interrupted {
+                self.lookup(frame.pc)
+            } else {
+                self.lookup_return(frame.pc)
+            };
+            place.symbol.as_deref() == Some(EXIT) && !place.is_program
+        })?;
+        let caller = &frames.get(index + 1)?.registers;
+        let r = caller;
+        Some(StackRoots {
+            from: frames[index].cfa?,
+            registers: vec![r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15],
+        })
     }
 }
 

@@ -5,6 +5,15 @@
 //! read. **May use** nothing else of umdb. **Promises** partial reads instead of failures, a stopped process let
 //! go unharmed on drop, error and Ctrl-C, and no ptrace call outside of this folder.
 
+mod corefile;
+mod image;
+mod live;
+mod modules;
+mod procfs;
+mod run;
+
+pub use image::Image;
+
 use std::{
     ffi::OsString,
     fs::File,
@@ -207,6 +216,10 @@ pub struct Target {
     /// Keeps the process stopped; its drop lets it go.
     #[allow(dead_code)]
     hold: Option<Box<dyn Send + Sync>>,
+    /// The program that was run.
+    run: Option<Arc<run::Hold>>,
+    /// The executable that was given beside a core.
+    program: Option<PathBuf>,
 }
 
 /// Why a target could not be opened, or a process not run.
@@ -259,20 +272,20 @@ impl ExitKind {
 
 impl Target {
     /// Stops all threads of process `pid` and captures its state. It goes on when the target is dropped.
-    pub fn attach(_pid: u32) -> Result<Target, Error> {
-        todo!()
+    pub fn attach(pid: u32) -> Result<Target, Error> {
+        live::attach(pid)
     }
 
     /// Runs a program until all its threads stand at their end.
     ///
     /// Ctrl-C reaches the program and not us while we wait.
-    pub fn run(_spec: &RunSpec) -> Result<RunOutcome, Error> {
-        todo!()
+    pub fn run(spec: &RunSpec) -> Result<RunOutcome, Error> {
+        run::run(spec)
     }
 
     /// Opens a core file; `program` is the executable when the core's own notes do not lead to it.
-    pub fn open_core(_core: &Path, _program: Option<&Path>) -> Result<Target, Error> {
-        todo!()
+    pub fn open_core(core: &Path, program: Option<&Path>) -> Result<Target, Error> {
+        corefile::open(core, program)
     }
 
     /// A target made of parts, for tests.
@@ -295,6 +308,8 @@ impl Target {
             warnings: Vec::new(),
             exit: None,
             hold: None,
+            run: None,
+            program: None,
         }
     }
 
@@ -302,7 +317,7 @@ impl Target {
     ///
     /// `None` for a target that is not a program that was run.
     pub fn finish(self) -> Option<ExitKind> {
-        todo!()
+        self.run.as_ref()?.finish()
     }
 
     /// Process identifier of a live target.
@@ -328,8 +343,25 @@ impl Target {
     }
 
     /// Opens the file of a module, if it is the very file that is loaded (same build-id).
-    pub fn open_module_file(&self, _module: &Module) -> Option<File> {
-        todo!()
+    pub fn open_module_file(&self, module: &Module) -> Option<File> {
+        let path = self.module_path(module)?;
+        let file = File::open(path).ok()?;
+        let bytes = map_file(&file)?;
+        (module.build_id.is_none() || file_build_id(&bytes) == module.build_id).then_some(file)
+    }
+
+    /// Where the file of a module is found from here.
+    pub fn module_path(&self, module: &Module) -> Option<PathBuf> {
+        if !module.path.starts_with('/') {
+            return None;
+        }
+        match (&self.program, self.pid()) {
+            (Some(program), _) if module.is_program => Some(program.clone()),
+            // The link leads to the very file, even when it was deleted.
+            (_, Some(pid)) if module.is_program => Some(format!("/proc/{pid}/exe").into()),
+            (_, Some(pid)) => Some(format!("/proc/{pid}/root{}", module.path).into()),
+            (_, None) => Some(PathBuf::from(&module.path)),
+        }
     }
 }
 
@@ -342,26 +374,53 @@ impl Module {
     }
 }
 
-/// Memory made of pieces, for tests.
-#[derive(Debug, Clone, Default)]
-pub struct Image {
-    pieces: std::collections::BTreeMap<u64, Vec<u8>>,
-}
-
-impl Image {
-    /// Memory with nothing in it.
-    pub fn new() -> Image {
-        Image::default()
+impl Error {
+    fn new(what: impl Into<String>) -> Error {
+        Error {
+            what: what.into(),
+            hint: None,
+        }
     }
 
-    /// Puts bytes at an address; what was there before is overwritten.
-    pub fn write(&mut self, _address: u64, _bytes: &[u8]) {
-        todo!()
+    fn hinted(what: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error {
+            what: what.into(),
+            hint: Some(hint.into()),
+        }
     }
 }
 
-impl Memory for Image {
-    fn read(&self, _address: u64, _buffer: &mut [u8]) -> usize {
-        todo!()
-    }
+/// An error of the system without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// Pairs of key and value until a key of zero.
+fn auxiliary_from(bytes: &[u8]) -> Vec<(u64, u64)> {
+    let word = |bytes: &[u8]| {
+        bytes
+            .first_chunk()
+            .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    };
+    let pairs = bytes
+        .chunks_exact(16)
+        .map(|pair| (word(&pair[..8]), word(&pair[8..])));
+    pairs.take_while(|&(key, _)| key != 0).collect()
+}
+
+/// Maps a file for reading.
+pub(crate) fn map_file(file: &File) -> Option<memmap2::Mmap> {
+    // SAFETY: the mapping is private and only read. A file that is cut off meanwhile would end umdb by SIGBUS.
+    unsafe { memmap2::Mmap::map(file) }.ok()
+}
+
+/// The build-id in an ELF file.
+fn file_build_id(bytes: &[u8]) -> Option<Vec<u8>> {
+    use object::Object;
+    object::File::parse(bytes)
+        .ok()?
+        .build_id()
+        .ok()?
+        .map(<[u8]>::to_vec)
 }

@@ -1,0 +1,147 @@
+//! What /proc says of a process.
+
+use std::{fs, path::PathBuf};
+
+use super::{Error, Mapping};
+
+/// A line of /proc/PID/status.
+pub(super) fn status_field(pid: u32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+/// Identifiers of the threads, in the kernel's order.
+pub(super) fn threads(pid: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut tids: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    tids.sort_unstable();
+    tids
+}
+
+/// Name of a thread.
+pub(super) fn thread_name(pid: u32, tid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
+}
+
+/// Mappings in order of address.
+pub(super) fn mappings(pid: u32) -> Result<Vec<Mapping>, Error> {
+    let text = fs::read(format!("/proc/{pid}/maps")).map_err(|error| {
+        Error::new(format!(
+            "cannot read the mappings of process {pid}: {error}"
+        ))
+    })?;
+    Ok(String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(mapping)
+        .collect())
+}
+
+/// `start-end perms offset device inode   name`.
+fn mapping(line: &str) -> Option<Mapping> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let permissions = fields.next()?;
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let _device = fields.next()?;
+    let inode = fields.next()?;
+    let name = fields.next().map_or("", str::trim_start);
+    let has = |letter| permissions.contains(letter);
+    let name = match name {
+        "" if inode == "0" => None,
+        "" => Some(format!("[inode {inode}]")),
+        name => Some(name.to_owned()),
+    };
+    Some(Mapping {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        read: has('r'),
+        write: has('w'),
+        execute: has('x'),
+        shared: has('s'),
+        offset,
+        name,
+    })
+}
+
+/// The auxiliary vector.
+pub(super) fn auxiliary(pid: u32) -> Vec<(u64, u64)> {
+    super::auxiliary_from(&fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default())
+}
+
+/// Path of the executable as the process sees it.
+pub(super) fn executable(pid: u32) -> Option<String> {
+    let path: PathBuf = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(
+        path.to_string_lossy()
+            .trim_end_matches(" (deleted)")
+            .to_owned(),
+    )
+}
+
+/// Command line, its words separated by blanks.
+pub(super) fn arguments(pid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<_> = bytes
+        .split(|&byte| byte == 0)
+        .filter(|word| !word.is_empty())
+        .collect();
+    let text = words
+        .iter()
+        .map(|word| String::from_utf8_lossy(word))
+        .collect::<Vec<_>>()
+        .join(" ");
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_maps() {
+        let file =
+            mapping("7f00-8f00 r-xp 00001000 08:01 42                 /usr/lib/a b.so").unwrap();
+        assert_eq!(
+            (file.start, file.end, file.offset),
+            (0x7f00, 0x8f00, 0x1000)
+        );
+        assert_eq!(file.name.as_deref(), Some("/usr/lib/a b.so"));
+        assert!(file.read && !file.write && file.execute && !file.shared);
+        assert_eq!(
+            mapping("1000-2000 rw-s 00000000 00:00 0 ").unwrap().name,
+            None
+        );
+        assert_eq!(
+            mapping("1000-2000 rw-p 00000000 00:00 0 [heap]")
+                .unwrap()
+                .name
+                .as_deref(),
+            Some("[heap]")
+        );
+        assert_eq!(mapping("nonsense"), None);
+    }
+
+    #[test]
+    fn our_own_mappings() {
+        let all = mappings(std::process::id()).unwrap();
+        let here = our_address();
+        assert!(
+            all.iter()
+                .any(|m| m.start <= here && here < m.end && m.execute)
+        );
+        assert!(threads(std::process::id()).len() > 1);
+    }
+
+    fn our_address() -> u64 {
+        our_own_mappings as *const () as u64
+    }
+}

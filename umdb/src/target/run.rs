@@ -1,0 +1,373 @@
+//! A program that is run under umdb and looked at when it ends.
+//!
+//! The program is traced from its exec on, with PTRACE_O_TRACEEXIT: before the kernel takes anything of a thread apart, it
+//! stops. When one thread ends the process, all others stop there too, and then memory and registers of the
+//! whole process can be read. A thread that ends by itself while others live is let go at once. Children that the program makes are
+//! not traced.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::process::CommandExt,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        ptrace,
+        signal::{SigHandler, Signal, signal},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    Error, ExitKind, Kind, RunOutcome, RunSpec, Target, Thread,
+    live::{self, ProcessMemory},
+    modules, procfs,
+};
+
+/// Keeps the program at its end, and knows how it ended once it is let go.
+pub(super) struct Hold {
+    release: Mutex<Option<Sender<()>>>,
+    tracer: Mutex<Option<JoinHandle<Option<ExitKind>>>>,
+}
+
+impl Hold {
+    /// Lets the program end and waits for that.
+    pub(super) fn finish(&self) -> Option<ExitKind> {
+        drop(
+            self.release
+                .lock()
+                .ok()
+                .and_then(|mut sender| sender.take()),
+        );
+        let tracer = self
+            .tracer
+            .lock()
+            .ok()
+            .and_then(|mut tracer| tracer.take())?;
+        tracer.join().ok().flatten()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// What the tracer has to say once.
+enum Event {
+    AtExit {
+        pid: u32,
+        threads: Vec<Thread>,
+        exit: ExitKind,
+    },
+    Gone(ExitKind),
+}
+
+/// Runs a program until all its threads stand at their end.
+pub(super) fn run(spec: &RunSpec) -> Result<RunOutcome, Error> {
+    let (report, reported) = channel();
+    let (release, released) = channel();
+    let spec = spec.clone();
+    // SAFETY: ignoring a signal installs no handler of ours. Ctrl-C is for the program while we wait.
+    let before = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+    let tracer = std::thread::Builder::new()
+        .name("tracer".to_owned())
+        .spawn(move || trace(&spec, &report, &released))
+        .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
+    let event = reported.recv();
+    if let Ok(before) = before {
+        // SAFETY: puts back what was there.
+        let _ = unsafe { signal(Signal::SIGINT, before) };
+    }
+    let event = event.unwrap_or_else(|_| Err(Error::new("the tracer ended".to_owned())))?;
+    let hold = Arc::new(Hold {
+        release: Mutex::new(Some(release)),
+        tracer: Mutex::new(Some(tracer)),
+    });
+    match event {
+        Event::Gone(kind) => Ok(RunOutcome::Gone(kind)),
+        Event::AtExit { pid, threads, exit } => {
+            Ok(RunOutcome::Exiting(open(pid, threads, exit, hold)?))
+        }
+    }
+}
+
+fn open(pid: u32, threads: Vec<Thread>, exit: ExitKind, hold: Arc<Hold>) -> Result<Target, Error> {
+    let memory = ProcessMemory::open(pid).map_err(|error| live::not_readable(pid, &error))?;
+    let mappings = procfs::mappings(pid)?;
+    let auxv = procfs::auxiliary(pid);
+    let mut warnings = Vec::new();
+    live::warn_of_registers(&threads, &mut warnings);
+    Ok(Target {
+        kind: Kind::Exiting { pid },
+        modules: modules::find(&memory, &mappings, &auxv),
+        memory: Arc::new(memory),
+        mappings,
+        auxv,
+        threads,
+        executable: procfs::executable(pid),
+        signal: match exit {
+            ExitKind::Signaled(signal, _) => Some(signal),
+            ExitKind::Exited(_) => None,
+        },
+        arguments: procfs::arguments(pid),
+        warnings,
+        exit: Some(exit),
+        hold: Some(Box::new(RunHold(hold.clone()))),
+        run: Some(hold),
+        program: None,
+    })
+}
+
+/// Lets the program end when the target is dropped.
+struct RunHold(#[allow(dead_code)] Arc<Hold>);
+
+// ---- on the tracer thread ----
+
+fn trace(
+    spec: &RunSpec,
+    report: &Sender<Result<Event, Error>>,
+    released: &Receiver<()>,
+) -> Option<ExitKind> {
+    let pid = match start(spec) {
+        Ok(pid) => pid,
+        Err(error) => {
+            let _ = report.send(Err(error));
+            return None;
+        }
+    };
+    let mut tracer = Tracer {
+        pid,
+        threads: BTreeMap::new(),
+    };
+    match tracer.until_exit() {
+        Outcome::Gone(kind) => {
+            let _ = report.send(Ok(Event::Gone(kind)));
+            Some(kind)
+        }
+        Outcome::AtExit(exit) => {
+            let threads = tracer.threads();
+            if report
+                .send(Ok(Event::AtExit {
+                    pid: pid.as_raw() as u32,
+                    threads,
+                    exit,
+                }))
+                .is_ok()
+            {
+                let _ = released.recv();
+            }
+            tracer.let_end()
+        }
+    }
+}
+
+/// Starts the program, stopped after its exec.
+fn start(spec: &RunSpec) -> Result<Pid, Error> {
+    let name = spec.program.to_string_lossy().into_owned();
+    let cannot = |why: &dyn std::fmt::Display| Error::new(format!("cannot run '{name}': {why}"));
+    let mut command = Command::new(&spec.program);
+    command.args(&spec.args).envs(spec.env.iter().cloned());
+    // SAFETY: between fork and exec only two system calls are made.
+    unsafe {
+        command.pre_exec(|| {
+            signal(Signal::SIGINT, SigHandler::SigDfl)?;
+            ptrace::traceme().map_err(Into::into)
+        });
+    }
+    let child = command
+        .spawn()
+        .map_err(|error| cannot(&super::plain(&error)))?;
+    let pid = Pid::from_raw(child.id() as i32);
+    // The exec stops with SIGTRAP; the child is waited for here and not through `Child`.
+    match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+        Ok(WaitStatus::Stopped(..)) => {}
+        other => return Err(cannot(&format!("it did not start: {other:?}"))),
+    }
+    let options = ptrace::Options::PTRACE_O_TRACEEXIT
+        | ptrace::Options::PTRACE_O_TRACECLONE
+        | ptrace::Options::PTRACE_O_TRACEEXEC
+        | ptrace::Options::PTRACE_O_EXITKILL;
+    ptrace::setoptions(pid, options).map_err(|error| cannot(&error.desc()))?;
+    ptrace::cont(pid, None).map_err(|error| cannot(&error.desc()))?;
+    Ok(pid)
+}
+
+enum Outcome {
+    AtExit(ExitKind),
+    Gone(ExitKind),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    AtExit,
+}
+
+struct Tracer {
+    pid: Pid,
+    threads: BTreeMap<Pid, State>,
+}
+
+impl Tracer {
+    /// Hands events on until every thread of the process stands at its end.
+    fn until_exit(&mut self) -> Outcome {
+        self.threads.insert(self.pid, State::Running);
+        let mut exit = None;
+        loop {
+            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
+                Ok(status) => status,
+                Err(Errno::EINTR) => continue,
+                // Nothing is left to wait for.
+                Err(_) => return Outcome::Gone(ExitKind::Exited(0)),
+            };
+            match status {
+                WaitStatus::Exited(tid, code) if tid == self.pid => {
+                    return Outcome::Gone(ExitKind::Exited(code));
+                }
+                WaitStatus::Signaled(tid, signal, dumped) if tid == self.pid => {
+                    return Outcome::Gone(ExitKind::Signaled(signal as i32, dumped));
+                }
+                WaitStatus::Exited(tid, _) | WaitStatus::Signaled(tid, ..) => {
+                    self.threads.remove(&tid);
+                }
+                WaitStatus::PtraceEvent(tid, _, event) => {
+                    if let Some(kind) = self.event(tid, event) {
+                        exit = Some(kind);
+                    }
+                }
+                WaitStatus::Stopped(tid, signal) => self.stopped(tid, signal),
+                _ => {}
+            }
+            if let Some(kind) = exit.filter(|_| self.all_at_exit()) {
+                return Outcome::AtExit(kind);
+            }
+        }
+    }
+
+    fn stopped(&mut self, tid: Pid, signal: Signal) {
+        // A new thread's first stop, and exec's without the option, are ptrace's own.
+        let is_new = self.threads.insert(tid, State::Running).is_none();
+        let hand_on = if is_new && signal == Signal::SIGSTOP {
+            None
+        } else {
+            Some(signal)
+        };
+        let _ = ptrace::cont(tid, hand_on);
+    }
+
+    /// Handles an event. Some: a thread is about to end the process, and how.
+    fn event(&mut self, tid: Pid, event: i32) -> Option<ExitKind> {
+        match event {
+            libc::PTRACE_EVENT_EXIT => self.at_exit(tid),
+            libc::PTRACE_EVENT_EXEC => {
+                self.threads.clear();
+                self.threads.insert(tid, State::Running);
+                let _ = ptrace::cont(tid, None);
+                None
+            }
+            _ => {
+                let _ = ptrace::cont(tid, None);
+                None
+            }
+        }
+    }
+
+    /// A thread stands at its end. The process ends with it when it is the last one, or when it is the whole
+    /// process that ends: then the kernel has sent SIGKILL to the others, or this thread itself was sent it.
+    fn at_exit(&mut self, tid: Pid) -> Option<ExitKind> {
+        let status = ptrace::getevent(tid).unwrap_or(0) as i32;
+        let is_whole = is_group_exit(tid)
+            || self
+                .threads
+                .iter()
+                .all(|(&other, &state)| other == tid || state == State::AtExit);
+        if !is_whole {
+            self.threads.remove(&tid);
+            let _ = ptrace::cont(tid, None);
+            return None;
+        }
+        self.threads.insert(tid, State::AtExit);
+        Some(exit_kind(status))
+    }
+
+    fn all_at_exit(&self) -> bool {
+        self.threads.values().all(|&state| state == State::AtExit)
+    }
+
+    /// Threads at their end, the leader first.
+    fn threads(&self) -> Vec<Thread> {
+        let pid = self.pid.as_raw() as u32;
+        let mut threads: Vec<Thread> = self
+            .threads
+            .keys()
+            .map(|&tid| Thread {
+                tid: tid.as_raw() as u32,
+                name: procfs::thread_name(pid, tid.as_raw() as u32),
+                registers: live::registers(tid),
+                at_exit: true,
+            })
+            .collect();
+        threads.sort_by_key(|thread| (thread.tid != pid, thread.tid));
+        threads
+    }
+
+    /// Lets all threads end and returns how the process did.
+    fn let_end(&mut self) -> Option<ExitKind> {
+        for &tid in self.threads.keys() {
+            let _ = ptrace::cont(tid, None);
+        }
+        loop {
+            match waitpid(None, Some(WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::Exited(tid, code)) if tid == self.pid => {
+                    return Some(ExitKind::Exited(code));
+                }
+                Ok(WaitStatus::Signaled(tid, signal, dumped)) if tid == self.pid => {
+                    return Some(ExitKind::Signaled(signal as i32, dumped));
+                }
+                Ok(WaitStatus::Stopped(tid, signal)) => {
+                    let _ = ptrace::cont(tid, Some(signal));
+                }
+                Ok(WaitStatus::PtraceEvent(tid, ..)) => {
+                    let _ = ptrace::cont(tid, None);
+                }
+                Err(Errno::EINTR) | Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Whether the end of a thread is that of the whole process: when one calls exit_group or a signal is fatal, the kernel sends
+/// SIGKILL to all others, and the thread itself stands in exit_group or has got a fatal signal.
+fn is_group_exit(tid: Pid) -> bool {
+    const EXIT_GROUP: u64 = 231;
+    const SIGKILL_BIT: u64 = 1 << 8;
+    let stands_in_exit_group =
+        live::registers(tid).is_some_and(|registers| registers.orig_rax == EXIT_GROUP);
+    let pending = |field| {
+        procfs::status_field(tid.as_raw() as u32, field)
+            .and_then(|text| u64::from_str_radix(&text, 16).ok())
+            .unwrap_or(0)
+    };
+    let by_signal = ptrace::getevent(tid).unwrap_or(0) & 0x7f != 0;
+    stands_in_exit_group || by_signal || (pending("SigPnd") | pending("ShdPnd")) & SIGKILL_BIT != 0
+}
+
+fn exit_kind(status: i32) -> ExitKind {
+    if libc::WIFSIGNALED(status) {
+        ExitKind::Signaled(libc::WTERMSIG(status), libc::WCOREDUMP(status))
+    } else {
+        ExitKind::Exited(libc::WEXITSTATUS(status))
+    }
+}
