@@ -168,7 +168,7 @@ impl Symbols {
             object: Some(module.name.clone()),
             is_program: module.is_program,
             symbol: symbol.map(|(_, name)| demangle(name)),
-            offset: address.wrapping_sub(symbol.map_or(module.bias, |(start, _)| start)),
+            offset: address.wrapping_sub(symbol.map_or(module.start, |(start, _)| start)),
             file,
             line,
         }
