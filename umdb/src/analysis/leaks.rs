@@ -349,6 +349,9 @@ mod tests {
         builder.write_word(foreign + 0xe00, foreign + 0xe00);
         builder.write_word(foreign + 0xe10, foreign + 0xe00);
         assert_eq!(lost(&mut builder), [made[0]]);
+        // But glibc keeps its thread vector, to which the control block has a pointer.
+        builder.write_word(foreign + 0xe08, made[0] + 16);
+        assert_eq!(lost(&mut builder), Vec::<u64>::new());
     }
 
     #[test]

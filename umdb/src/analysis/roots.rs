@@ -8,7 +8,7 @@
 //! 4. Writable mappings of files and shared memory that belong to no module.
 //! 5. Other private memory (of ld.so, of other allocators, the brk area) is *transit*: nothing there is a
 //!    candidate, but where a live pointer leads into it, its pointers count. Stacks that glibc keeps of
-//!    threads that have ended hold nothing alive.
+//!    threads that have ended hold nothing alive but their thread vector, which is kept as well.
 
 use umem_layout::Plain;
 
@@ -234,27 +234,34 @@ impl Input<'_> {
                         what,
                         required: false,
                     });
-                } else if !self.is_dead_stack(range) {
+                    continue;
+                }
+                let ended = self.ended_thread_vectors(range);
+                if ended.is_empty() {
                     roots.transit.push(range);
                 }
+                roots.values.extend(ended);
             }
         }
         roots.transit.sort_unstable();
     }
 
-    /// Whether a thread that has ended left this stack: at its top is a control block, which points at
-    /// itself twice, and no living thread has it.
-    fn is_dead_stack(&self, (start, end): Range) -> bool {
+    /// Where threads that have ended left their stack: what their control blocks have for thread vectors
+    /// (DTV), which glibc keeps with the stack, for the next thread. A control block stands at the top of
+    /// a stack and points at itself twice; no living thread has it.
+    fn ended_thread_vectors(&self, (start, end): Range) -> Vec<u64> {
         let from = start.max(end.saturating_sub(STACK_TOP)) & !15;
         let mut bytes = vec![0; (end - from) as usize];
         let got = self.target.memory.read(from, &mut bytes).min(bytes.len());
         let bytes = &bytes[..got];
-        (0..bytes.len().saturating_sub(0x18)).step_by(16).any(|at| {
-            let address = from + at as u64;
-            u64::decode_at(bytes, at) == address
-                && u64::decode_at(bytes, at + 0x10) == address
-                && !self.is_live(address)
-        })
+        let word = |at: usize| u64::decode_at(bytes, at);
+        let blocks = (0..bytes.len().saturating_sub(0x18))
+            .step_by(16)
+            .filter(|&at| {
+                let address = from + at as u64;
+                word(at) == address && word(at + 0x10) == address && !self.is_live(address)
+            });
+        blocks.map(|at| word(at + 8)).collect()
     }
 
     fn is_live(&self, base: u64) -> bool {

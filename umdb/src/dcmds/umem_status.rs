@@ -59,7 +59,7 @@ const FLAGS: [(u32, &str); 11] = [
 
 /// Names of what mappings hold.
 const SPANS: [(u32, &str, &str); 4] = [
-    (span_kind::HEAP, "heap", "heap"),
+    (span_kind::HEAP, "reserved", "reserved"),
     (span_kind::METADATA, "metadata", "metadata"),
     (span_kind::LOG, "logs", "logs"),
     (span_kind::DEPOT, "stacks", "stacks"),
@@ -236,21 +236,19 @@ fn options(cx: &Context<'_>) -> Sentence {
     sentence
 }
 
-/// Bytes mapped, by what they hold.
+/// Bytes of the heap that can be used, and bytes mapped and reserved by what they hold.
 fn memory(cx: &Context<'_>) -> Sentence {
-    let mut sentence = Sentence::new();
+    let committed = cx.heap.regions.iter().map(|region| region.committed);
+    let mut sentence = Sentence::new().words("committed=").value(
+        "committed",
+        Cell::Bytes(committed.fold(0, u64::saturating_add)),
+    );
     for (kind, key, name) in SPANS {
-        let bytes = cx
-            .heap
-            .spans
-            .iter()
-            .filter(|span| span.kind == kind)
-            .map(|span| span.size);
-        let bytes = bytes.fold(0, u64::saturating_add);
+        let spans = cx.heap.spans.iter().filter(|span| span.kind == kind);
+        let bytes = spans.fold(0, |sum: u64, span| sum.saturating_add(span.size));
         sentence = sentence
-            .words(format!("{name}="))
-            .value(key, Cell::Bytes(bytes))
-            .words(" ");
+            .words(format!(" {name}="))
+            .value(key, Cell::Bytes(bytes));
     }
     sentence
 }

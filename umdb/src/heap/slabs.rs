@@ -15,6 +15,8 @@ const BUFFERS_MAX: usize = 1 << 33;
 pub struct Region {
     /// First address.
     pub base: u64,
+    /// Bytes from the base on that can be used.
+    pub committed: u64,
     /// Bytes of a unit as a power of two.
     unit_shift: u32,
     /// One byte a unit: [`umem_layout::unit`].
@@ -161,6 +163,7 @@ impl Heap {
         }
         let mut region = Region {
             base: record.base,
+            committed: record.committed,
             unit_shift,
             slab_of: vec![0; units],
             map,
