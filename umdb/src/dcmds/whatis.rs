@@ -3,7 +3,7 @@
 //! Each source explains its own addresses; the first that knows one answers: buffers and blocks, the
 //! allocator's structures, modules, thread stacks, mappings.
 
-use umem_layout::{buffer_state, span_kind};
+use umem_layout::{Cache, buffer_state, span_kind};
 
 use super::{
     Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
@@ -234,20 +234,27 @@ fn verb(state: u8) -> &'static str {
 
 /// Records of buffers.
 fn record(cx: &Context<'_>, address: u64) -> Option<Answer> {
-    let object = cx.heap.object_of_record(address)?;
-    let buffer = cx.heap.address(object);
-    let sentence = is(address)
+    let (object, offset) = cx.heap.find_record(address)?;
+    let start = is(address).words(if offset == 0 {
+        String::new()
+    } else {
+        format!("{:x}+{offset:x}, in ", address - offset)
+    });
+    let sentence = start
         .words("the bufctl of buffer ")
-        .value("buffer", Cell::Address(buffer));
+        .value("buffer", Cell::Address(cx.heap.address(object)));
     Some(Answer {
         sentence,
         record: Some(object),
     })
 }
 
+/// Memory of the heap that is in no slab and no arena of blocks.
+const UNUSED: &str = "in memory of the allocator that no slab or block uses";
+
 /// What a mapping of the library holds.
 const SPANS: [(u32, &str); 4] = [
-    (span_kind::HEAP, "in heap memory that no slab or block uses"),
+    (span_kind::HEAP, UNUSED),
     (span_kind::METADATA, "in the allocator's own structures"),
     (span_kind::LOG, "in the allocator's logs"),
     (span_kind::DEPOT, "in the allocator's stacks"),
@@ -255,10 +262,21 @@ const SPANS: [(u32, &str); 4] = [
 
 /// Caches, arenas, and other memory of the allocator.
 fn structure(cx: &Context<'_>, address: u64) -> Option<Answer> {
-    if let Some(cache) = cx.heap.cache_at(address) {
+    if let Some(cache) = cx
+        .heap
+        .caches
+        .iter()
+        .find(|cache| address.wrapping_sub(cache.address) < size_of::<Cache>() as u64)
+    {
+        let start = base_and_offset(is(address), cache.address, address - cache.address);
+        let words = if address == cache.address {
+            "the cache "
+        } else {
+            "in the cache "
+        };
         return answer(
-            is(address)
-                .words("the cache ")
+            start
+                .words(words)
                 .value("cache", Cell::text(cache.name.as_str())),
         );
     }
@@ -269,19 +287,13 @@ fn structure(cx: &Context<'_>, address: u64) -> Option<Answer> {
                 .value("arena", Cell::text(arena.name.as_str())),
         );
     }
-    if let Some(region) = cx
+    if cx
         .heap
         .regions
         .iter()
-        .find(|region| region.base <= address && address < region.end())
+        .any(|region| region.base <= address && address < region.end())
     {
-        let base = Cell::Address(region.base);
-        return answer(
-            is(address)
-                .words("in a part of the heap at ")
-                .value("region", base)
-                .words(" that is not in use"),
-        );
+        return answer(is(address).words(UNUSED));
     }
     let span = cx
         .heap
@@ -433,12 +445,9 @@ mod tests {
         assert_eq!(line(&mut builder, META), "the cache umem_alloc_64");
         assert_eq!(
             line(&mut builder, META + 8),
-            "in the allocator's own structures"
+            format!("{META:x}+8, in the cache umem_alloc_64")
         );
-        assert_eq!(
-            line(&mut builder, REGION + 0x30_0000),
-            "in a part of the heap at 10000000 that is not in use"
-        );
+        assert_eq!(line(&mut builder, REGION + 0x30_0000), UNUSED);
         assert_eq!(line(&mut builder, DATA + 8), "in the data of /bin/victim");
         assert_eq!(
             line(&mut builder, STACK + 8),

@@ -229,21 +229,29 @@ impl Heap {
     /// The object whose audit record is at an address.
     #[must_use]
     pub fn object_of_record(&self, address: u64) -> Option<Object> {
+        self.find_record(address)
+            .filter(|&(_, offset)| offset == 0)
+            .map(|(object, _)| object)
+    }
+
+    /// The object whose audit record holds an address, and the offset in the record.
+    #[must_use]
+    pub fn find_record(&self, address: u64) -> Option<(Object, u64)> {
         let stride = self.reader.stride::<AuditRecord>() as u64;
         let of_slab = |(i, slab): (usize, &Slab)| {
             let distance = address
                 .checked_sub(slab.records)
                 .filter(|_| slab.records != 0)?;
             let index = distance / stride;
-            let is_record = distance % stride == 0 && index < u64::from(slab.capacity);
-            is_record.then_some(Object::Buffer(Buffer {
+            let object = Object::Buffer(Buffer {
                 slab: i as u32,
                 index: index as u32,
-            }))
+            });
+            (index < u64::from(slab.capacity)).then_some((object, distance % stride))
         };
         let of_block = |(i, block): (usize, &Block)| {
-            (block.is_audited() && block.record_address == address)
-                .then_some(Object::Block(i as u32))
+            let offset = address.checked_sub(block.record_address)?;
+            (block.is_audited() && offset < stride).then_some((Object::Block(i as u32), offset))
         };
         let in_slabs = self.slabs.iter().enumerate().find_map(of_slab);
         in_slabs.or_else(|| self.blocks.iter().enumerate().find_map(of_block))
