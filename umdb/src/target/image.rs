@@ -33,18 +33,25 @@ impl Image {
 
 impl Memory for Image {
     fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
-        for (index, slot) in buffer.iter_mut().enumerate() {
-            let byte = address.checked_add(index as u64).and_then(|at| {
-                self.pages
-                    .get(&(at / PAGE))
-                    .and_then(|page| page[(at % PAGE) as usize])
-            });
-            match byte {
-                Some(byte) => *slot = byte,
-                None => return index,
+        let mut done = 0;
+        while let Some(at) = address
+            .checked_add(done as u64)
+            .filter(|_| done < buffer.len())
+        {
+            let Some(page) = self.pages.get(&(at / PAGE)) else {
+                break;
+            };
+            let wanted = buffer[done..].iter_mut().zip(&page[(at % PAGE) as usize..]);
+            let length = wanted.len();
+            let count = wanted
+                .map_while(|(slot, byte)| byte.map(|byte| *slot = byte))
+                .count();
+            done += count;
+            if count < length {
+                break;
             }
         }
-        buffer.len()
+        done
     }
 }
 

@@ -32,6 +32,12 @@ pub(super) fn thread_name(pid: u32, tid: u32) -> Option<String> {
     Some(name.trim_end_matches('\n').to_owned())
 }
 
+/// Number of the system call that a thread is in; "running" when it is on a processor.
+pub(super) fn system_call(tid: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+    text.split_whitespace().next().map(str::to_owned)
+}
+
 /// Mappings in order of address.
 pub(super) fn mappings(pid: u32) -> Result<Vec<Mapping>, Error> {
     let text = fs::read(format!("/proc/{pid}/maps")).map_err(|error| {

@@ -14,6 +14,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use nix::{
@@ -62,6 +63,12 @@ impl Drop for Hold {
         self.finish();
     }
 }
+
+/// How often, and how far apart, other threads are looked at to tell an exec from an end.
+const EXEC_LOOKS: u32 = 50;
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
+/// execve and execveat.
+const EXEC_CALLS: [&str; 2] = ["59", "322"];
 
 /// What the tracer has to say once.
 enum Event {
@@ -283,22 +290,45 @@ impl Tracer {
         }
     }
 
-    /// A thread stands at its end. The process ends with it when it is the last one, or when it is the whole
-    /// process that ends: then the kernel has sent SIGKILL to the others, or this thread itself was sent it.
+    /// A thread stands at its end: alone, or with the whole process.
     fn at_exit(&mut self, tid: Pid) -> Option<ExitKind> {
         let status = ptrace::getevent(tid).unwrap_or(0) as i32;
-        let is_whole = is_group_exit(tid)
-            || self
-                .threads
-                .iter()
-                .all(|(&other, &state)| other == tid || state == State::AtExit);
-        if !is_whole {
+        let others_live = self.running().any(|other| other != tid);
+        if others_live && (ends_alone(tid, status) || self.is_exec(tid)) {
             self.threads.remove(&tid);
             let _ = ptrace::cont(tid, None);
             return None;
         }
         self.threads.insert(tid, State::AtExit);
         Some(exit_kind(status))
+    }
+
+    fn running(&self) -> impl Iterator<Item = Pid> {
+        self.threads
+            .iter()
+            .filter(|(_, state)| **state == State::Running)
+            .map(|(&tid, _)| tid)
+    }
+
+    /// Whether the thread ends because another one is in execve, which waits until it is alone. The kernel ends threads
+    /// the same way when the process ends, and holding them then would hang an exec.
+    fn is_exec(&self, ending: Pid) -> bool {
+        for _ in 0..EXEC_LOOKS {
+            let calls: Vec<String> = self
+                .running()
+                .filter(|&tid| tid != ending)
+                .filter_map(|tid| procfs::system_call(tid.as_raw()))
+                .collect();
+            if calls.iter().any(|call| EXEC_CALLS.contains(&call.as_str())) {
+                return true;
+            }
+            if !calls.iter().any(|call| call == "running") {
+                return false;
+            }
+            // On its processor just now: it will be seen in its system call, or at its end.
+            std::thread::sleep(EXEC_PAUSE);
+        }
+        false
     }
 
     fn all_at_exit(&self) -> bool {
@@ -348,20 +378,12 @@ impl Tracer {
     }
 }
 
-/// Whether the end of a thread is that of the whole process: when one calls exit_group or a signal is fatal, the kernel sends
-/// SIGKILL to all others, and the thread itself stands in exit_group or has got a fatal signal.
-fn is_group_exit(tid: Pid) -> bool {
-    const EXIT_GROUP: u64 = 231;
-    const SIGKILL_BIT: u64 = 1 << 8;
-    let stands_in_exit_group =
-        live::registers(tid).is_some_and(|registers| registers.orig_rax == EXIT_GROUP);
-    let pending = |field| {
-        procfs::status_field(tid.as_raw() as u32, field)
-            .and_then(|text| u64::from_str_radix(&text, 16).ok())
-            .unwrap_or(0)
-    };
-    let by_signal = ptrace::getevent(tid).unwrap_or(0) & 0x7f != 0;
-    stands_in_exit_group || by_signal || (pending("SigPnd") | pending("ShdPnd")) & SIGKILL_BIT != 0
+/// Whether a thread ends by itself: pthread_exit and a thread's return end in the system call exit. When the process
+/// ends, by exit_group or a signal, the kernel ends threads wherever they are.
+fn ends_alone(tid: Pid, status: i32) -> bool {
+    const EXIT: u64 = 60;
+    !libc::WIFSIGNALED(status)
+        && live::registers(tid).is_some_and(|registers| registers.orig_rax == EXIT)
 }
 
 fn exit_kind(status: i32) -> ExitKind {
