@@ -385,8 +385,23 @@ fn inside(slab: crate::raw::SlabRef, start: usize, address: usize, function: &st
 
 // ---- sizes and realloc ----
 
+/// The class of a buffer, when it is one of a class that is not debugged.
+#[inline(always)]
+fn plain_class(address: usize) -> Option<usize> {
+    fast_class(address).filter(|_| root().debug_flags().get() == 0)
+}
+
 /// Bytes that the program may use: in debugged caches exactly what it asked for.
+#[inline]
 pub fn usable_size(address: usize) -> Option<usize> {
+    match plain_class(address) {
+        Some(class) => Some(cache::class_size(class)),
+        None => usable_size_slow(address),
+    }
+}
+
+#[cold]
+fn usable_size_slow(address: usize) -> Option<usize> {
     match vmem::unit_kind(address) {
         unit::UNUSED => None,
         unit::BLOCKS => {
@@ -411,10 +426,25 @@ pub fn usable_size(address: usize) -> Option<usize> {
 ///
 /// # Safety
 /// The program uses the buffer only through the result from now on.
+#[inline]
 pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
     if address == 0 {
         return allocate(size, family::MALLOC, entry);
     }
+    if let Some(class) = plain_class(address) {
+        let usable = cache::class_size(class);
+        if size <= usable && size > usable / 2 {
+            return address;
+        }
+    }
+    // SAFETY: promised by the caller.
+    unsafe { reallocate_slow(address, size, entry) }
+}
+
+/// # Safety
+/// As for [`reallocate`].
+#[inline(never)]
+unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
     if size == 0 {
         // SAFETY: promised by the caller.
         unsafe { release(address, entry) };
@@ -424,7 +454,7 @@ pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
         invalid(address, "realloc", entry);
         return 0;
     };
-    if root().debug_flags().get() == 0 && size <= usable && size >= usable / 2 {
+    if root().debug_flags().get() == 0 && resize_block(address, size) {
         return address;
     }
     let new = allocate(size, family::MALLOC, entry);
@@ -436,4 +466,20 @@ pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
         }
     }
     new
+}
+
+/// Grows or shrinks a block in place. False: it is no block, has no room, or is to become a buffer.
+fn resize_block(address: usize, size: usize) -> bool {
+    if size <= LARGEST || size > REQUEST_MAX || vmem::unit_kind(address) != unit::BLOCKS {
+        return false;
+    }
+    let Some((arena, block)) = block_at(address) else {
+        return false;
+    };
+    if !vmem::extend(arena, address, size) {
+        return false;
+    }
+    vmem::shrink(arena, address, size);
+    block.requested().set(size as u64);
+    true
 }

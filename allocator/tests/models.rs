@@ -17,6 +17,7 @@ use umem_layout::{family, policy, segment_kind};
 enum Step {
     Alloc { size: usize, align: usize },
     Free { pick: usize },
+    Resize { pick: usize, size: usize },
 }
 
 fn steps(size_max: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -25,7 +26,8 @@ fn steps(size_max: usize) -> impl Strategy<Value = Vec<Step>> {
         align: 1 << (shift * 4),
     });
     let free = any::<usize>().prop_map(|pick| Step::Free { pick });
-    vec(prop_oneof![3 => alloc, 2 => free], 1..300)
+    let resize = (any::<usize>(), 1..size_max).prop_map(|(pick, size)| Step::Resize { pick, size });
+    vec(prop_oneof![4 => alloc, 3 => free, 2 => resize], 1..300)
 }
 
 /// Reads an arena's address list: (kind, start, end), with the checks that every debugger will make of it.
@@ -101,6 +103,21 @@ proptest! {
                     prop_assert!(vmem::free(arena, start));
                     prop_assert!(!vmem::free(arena, start), "a second free is refused");
                 }
+                Step::Resize { pick, size } => {
+                    let Some((&start, &length)) = live.iter().nth(pick.checked_rem(live.len()).unwrap_or(0)) else {
+                        continue;
+                    };
+                    let rounded = size.next_multiple_of(64);
+                    if size <= length {
+                        vmem::shrink(arena, start, size);
+                        live.insert(start, rounded);
+                    } else if vmem::extend(arena, start, size) {
+                        let above = live.range(start + 1..).next();
+                        prop_assert!(above.is_none_or(|(&at, _)| start + rounded <= at), "overlap");
+                        live.insert(start, rounded);
+                    }
+                    assert_tiled(arena);
+                }
             }
         }
         assert_tiled(arena);
@@ -142,6 +159,24 @@ proptest! {
                     prop_assert!(bytes.iter().all(|&byte| byte == fill), "contents are kept");
                     // SAFETY: the buffer is live and not used again.
                     unsafe { malloc::release(start, entry) };
+                }
+                Step::Resize { pick, size } => {
+                    let Some((&start, &(old, fill))) = live.iter().nth(pick.checked_rem(live.len()).unwrap_or(0)) else {
+                        continue;
+                    };
+                    live.remove(&start);
+                    // SAFETY: the buffer is live and only used through the result.
+                    let moved = unsafe { malloc::reallocate(start, size, entry) };
+                    prop_assert!(moved != 0 && malloc::usable_size(moved).is_some_and(|usable| usable >= size));
+                    let kept = old.min(size);
+                    // SAFETY: the buffer has at least `size` bytes.
+                    let bytes = unsafe { std::slice::from_raw_parts(moved as *const u8, kept) };
+                    prop_assert!(bytes.iter().all(|&byte| byte == fill), "contents are kept");
+                    // SAFETY: as above.
+                    unsafe { (moved as *mut u8).write_bytes(fill, size) };
+                    let below = live.range(..moved + size).next_back();
+                    prop_assert!(below.is_none_or(|(at, (length, _))| at + length <= moved), "overlap");
+                    live.insert(moved, (size, fill));
                 }
             }
         }

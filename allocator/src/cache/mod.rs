@@ -20,7 +20,7 @@ mod sizes;
 mod slab;
 
 pub use magazine::{get_empty, get_full, put_empty, put_full, reap, round};
-pub use sizes::{CLASSES, LARGEST, class_for, class_of_unit, classes, initialize};
+pub use sizes::{CLASSES, LARGEST, class_for, class_of_unit, class_size, classes, initialize};
 pub use slab::{Taken, abandon, batch, give_back, take};
 
 use crate::{

@@ -30,6 +30,8 @@ static CLASS_OF: [u8; LARGEST / STEP + 1] = {
     table
 };
 
+static CLASS_SIZES: [u16; CLASSES] = SIZES;
+
 const _: () =
     assert!(CLASSES <= unit::SLAB_CLASS_LAST as usize && SIZES[CLASSES - 1] as usize == LARGEST);
 
@@ -39,6 +41,14 @@ pub fn class_for(size: usize) -> usize {
     debug_assert!(size <= LARGEST);
     // SAFETY: size <= LARGEST, so the index is at most LARGEST / STEP.
     usize::from(unsafe { *CLASS_OF.get_unchecked(size.div_ceil(STEP)) })
+}
+
+/// Size of the buffers of a class.
+#[inline(always)]
+pub fn class_size(class: usize) -> usize {
+    debug_assert!(class < CLASSES);
+    // SAFETY: callers have the class from `class_for` or `class_of_unit`.
+    usize::from(unsafe { *CLASS_SIZES.get_unchecked(class) })
 }
 
 /// The class of a slab's unit, from its byte in the region's map.

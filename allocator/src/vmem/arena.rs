@@ -475,6 +475,175 @@ fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRe
     None
 }
 
+// ---- growing and shrinking in place ----
+
+/// Makes the allocated segment at `start` at least `size` bytes long without moving it. False: there is no room.
+pub fn extend(arena: ArenaRef, start: usize, size: usize) -> bool {
+    let quantum = arena.quantum().get() as usize;
+    if size > 1 << 46 {
+        return false;
+    }
+    let size = round_up(size, quantum);
+    match extend_within(arena, start, size) {
+        Room::Enough => true,
+        Room::None => false,
+        Room::EndOfSpan { span, missing } => {
+            extend_span(arena, span, missing)
+                && matches!(extend_within(arena, start, size), Room::Enough)
+        }
+    }
+}
+
+enum Room {
+    Enough,
+    None,
+    /// Only free space lies between the segment and the end of its span, which is too short.
+    EndOfSpan {
+        span: SegmentRef,
+        missing: usize,
+    },
+}
+
+fn extend_within(arena: ArenaRef, start: usize, size: usize) -> Room {
+    let _guard = sync::lock(arena.lock());
+    let Some(segment) = hash_find(arena, start) else {
+        return Room::None;
+    };
+    let have = size_of_segment(segment);
+    if have >= size {
+        return Room::Enough;
+    }
+    let next = neighbour(segment.next().get());
+    let room = if next.kind().get() == segment_kind::FREE {
+        size_of_segment(next)
+    } else {
+        0
+    };
+    if have + room >= size {
+        take_from_next(arena, segment, next, size - have);
+        return Room::Enough;
+    }
+    let behind = if room > 0 {
+        neighbour(next.next().get())
+    } else {
+        next
+    };
+    let is_last =
+        behind.kind().get() == segment_kind::SPAN || behind.link() == arena.segments().get();
+    if !is_last {
+        return Room::None;
+    }
+    Room::EndOfSpan {
+        span: span_of(arena, segment),
+        missing: size - have - room,
+    }
+}
+
+/// Moves the border between an allocated segment and the free one behind it by `bytes`.
+fn take_from_next(arena: ArenaRef, segment: SegmentRef, free: SegmentRef, bytes: usize) {
+    free_remove(arena, free);
+    let border = segment.end().get() + bytes as u64;
+    segment.end().set(border);
+    if free.end().get() == border {
+        unlink(free);
+        segment::put(free);
+    } else {
+        free.start().set(border);
+        free_insert(arena, free);
+    }
+    arena.in_use().add(bytes as u64);
+    arena
+        .in_use_max()
+        .set(arena.in_use_max().get().max(arena.in_use().get()));
+}
+
+/// The span that a piece belongs to; spans have few pieces.
+fn span_of(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
+    let mut span = segment;
+    while span.kind().get() != segment_kind::SPAN && span.link() != arena.segments().get() {
+        span = neighbour(span.prev().get());
+    }
+    span
+}
+
+/// Makes a span longer: by extending it in the source or, in the top arena, by fresh memory, which may turn out
+/// to lie elsewhere. The caller owns a piece of the span, so that it stays.
+fn extend_span(arena: ArenaRef, span: SegmentRef, missing: usize) -> bool {
+    // SAFETY: the source is zero or an arena of the table.
+    let Some(source) = (unsafe { ArenaRef::from_link(arena.source().get()) }) else {
+        let Some((start, size)) = region::grow(missing) else {
+            return false;
+        };
+        let _guard = sync::lock(arena.lock());
+        return add_span(arena, start, size, false);
+    };
+    let start = span.start().get() as usize;
+    let old = size_of_segment(span);
+    let wanted = round_up(old + missing, source.quantum().get() as usize);
+    if span.imported().get() == 0 || !extend(source, start, wanted) {
+        return false;
+    }
+    if arena.policy().get() & policy::BLOCKS != 0 {
+        region::mark_units(start + old, wanted - old, unit::BLOCKS);
+    }
+    let _guard = sync::lock(arena.lock());
+    lengthen(arena, span, (start + wanted) as u64)
+}
+
+/// Adds the memory behind a span, up to `end`, to it.
+fn lengthen(arena: ArenaRef, span: SegmentRef, end: u64) -> bool {
+    let mut last = neighbour(span.next().get());
+    while last.end().get() != span.end().get() {
+        last = neighbour(last.next().get());
+    }
+    let added = end - span.end().get();
+    if last.kind().get() == segment_kind::FREE {
+        free_remove(arena, last);
+        last.end().set(end);
+        free_insert(arena, last);
+    } else {
+        let Some(free) = segment::take() else {
+            return false;
+        };
+        free.initialize(Segment {
+            start: span.end().get(),
+            end,
+            ..Segment::ZERO
+        });
+        insert_after(last, free);
+        free_insert(arena, free);
+    }
+    span.end().set(end);
+    arena.total().add(added);
+    arena.imported().add(added);
+    true
+}
+
+/// Gives the end of an allocated segment back, so that `size` bytes remain. Nothing happens when there is no
+/// segment for the remainder, or when less than the quantum would come back.
+pub fn shrink(arena: ArenaRef, start: usize, size: usize) {
+    let size = round_up(size.max(1), arena.quantum().get() as usize);
+    let _guard = sync::lock(arena.lock());
+    let Some(segment) = hash_find(arena, start) else {
+        return;
+    };
+    let have = size_of_segment(segment);
+    if have <= size {
+        return;
+    }
+    let Some(rest) = segment::take() else { return };
+    let border = segment.start().get() + size as u64;
+    rest.initialize(Segment {
+        start: border,
+        end: segment.end().get(),
+        ..Segment::ZERO
+    });
+    segment.end().set(border);
+    insert_after(segment, rest);
+    arena.in_use().subtract((have - size) as u64);
+    merge(arena, rest);
+}
+
 /// Gives a span back to the source.
 fn release(arena: ArenaRef, start: usize) {
     // SAFETY: the source is zero or an arena of the table.

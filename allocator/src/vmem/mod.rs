@@ -22,8 +22,8 @@ mod region;
 mod segment;
 
 pub use arena::{
-    Arenas, alloc, arenas, contains_block, create, create_all, find, fork_lock, fork_unlock, free,
-    purge_free,
+    Arenas, alloc, arenas, contains_block, create, create_all, extend, find, fork_lock,
+    fork_unlock, free, purge_free, shrink,
 };
 pub use region::{
     UNIT, find_region, first_unit_kind, initialize, mark_units, slab_at, slab_slot, unit_kind,
