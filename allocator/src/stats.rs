@@ -60,5 +60,11 @@ pub fn trim() -> bool {
         return false;
     }
     (0..cache::CLASSES).for_each(|class| cache::reap(cache::classes(class)));
-    vmem::purge_free(arenas().top) > 0
+    let spots = [
+        arenas().default,
+        arenas().oversize,
+        arenas().memalign,
+        arenas().top,
+    ];
+    spots.into_iter().map(vmem::purge_free).sum::<usize>() > 0
 }

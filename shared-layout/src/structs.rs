@@ -267,8 +267,10 @@ published! {
         0x0a0 free_lists: [u64; 64],
         /// Bit i: list i is not empty.
         0x2a0 free_mask: u64,
+        /// Bytes of free segments whose pages were not given back to the system, at least.
+        0x2a8 dirty: u64,
         /// Zero.
-        0x2a8 reserved: [u64; 7],
+        0x2b0 reserved: [u64; 6],
     }
 
     /// A boundary tag: a span of an arena, or a piece of one.

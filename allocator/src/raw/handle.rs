@@ -189,6 +189,7 @@ handle! {
         hash_size: AtomicU64,
         lock: AtomicU32,
         free_mask: AtomicU64,
+        dirty: AtomicU64,
     }
     /// A live [`Segment`].
     pub struct SegmentRef: Segment {

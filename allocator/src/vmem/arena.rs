@@ -16,6 +16,11 @@ const BEST_FIT_LOOKS: usize = 32;
 const HASH_INITIAL: usize = 64;
 /// Slabs and metadata are imported by this many bytes at least, to keep boundary tags few.
 const IMPORT_MIN: usize = 16 * UNIT;
+/// Free pages that an arena keeps: this many bytes, or this part of what is in use, whichever is more.
+const DIRTY_MAX: u64 = 4 << 20;
+const DIRTY_PART: u64 = 8;
+/// Mark in `Segment::flags` of a free segment: some of its pages may hold old contents.
+const DIRTY: u16 = 1;
 /// A span of this size that goes back to the top arena gives its pages back to the system at once.
 const PURGE_MIN: usize = 1 << 20;
 
@@ -296,11 +301,13 @@ fn carve(arena: ArenaRef, free: SegmentRef, at: usize, size: usize) -> Option<Se
     } else {
         None
     };
+    let dirty = free.flags().get();
     free_remove(arena, free);
     if let Some(before) = before {
         before.initialize(Segment {
             start: start as u64,
             end: at as u64,
+            flags: dirty,
             ..Segment::ZERO
         });
         insert_after(neighbour(free.prev().get()), before);
@@ -310,6 +317,7 @@ fn carve(arena: ArenaRef, free: SegmentRef, at: usize, size: usize) -> Option<Se
         after.initialize(Segment {
             start: (at + size) as u64,
             end: end as u64,
+            flags: dirty,
             ..Segment::ZERO
         });
         insert_after(free, after);
@@ -318,6 +326,11 @@ fn carve(arena: ArenaRef, free: SegmentRef, at: usize, size: usize) -> Option<Se
     free.start().set(at as u64);
     free.end().set((at + size) as u64);
     free.kind().set(segment_kind::ALLOC);
+    free.flags().set(0);
+    if dirty & DIRTY != 0 {
+        let known = arena.dirty().get();
+        arena.dirty().set(known.saturating_sub(size as u64));
+    }
     hash_insert(arena, free);
     arena.allocs().add(1);
     arena.in_use().add(size as u64);
@@ -681,9 +694,13 @@ pub fn free(arena: ArenaRef, address: usize) -> bool {
         };
         hash_remove(arena, segment);
         arena.frees().add(1);
-        arena.in_use().subtract(size_of_segment(segment) as u64);
+        let size = size_of_segment(segment) as u64;
+        arena.in_use().subtract(size);
+        arena.dirty().add(size);
         let merged = merge(arena, segment);
-        remove_whole_span(arena, merged)
+        let span = remove_whole_span(arena, merged);
+        purge_if_many(arena);
+        span
     };
     if let Some(start) = span {
         release(arena, start);
@@ -691,6 +708,15 @@ pub fn free(arena: ArenaRef, address: usize) -> bool {
     true
 }
 
+/// Gives free pages back when there are more than the arena should keep.
+fn purge_if_many(arena: ArenaRef) {
+    let keep = DIRTY_MAX.max(arena.in_use().get() / DIRTY_PART);
+    if arena.dirty().get() > keep && arena.quantum().get() as usize >= PAGE {
+        purge_dirty(arena);
+    }
+}
+
+/// Makes a segment free, one with its free neighbours.
 fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
     let mut merged = segment;
     let next = neighbour(segment.next().get());
@@ -718,6 +744,7 @@ fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
             ..Segment::ZERO
         });
     }
+    merged.flags().set(DIRTY);
     free_insert(arena, merged);
     merged
 }
@@ -744,20 +771,30 @@ fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<usize> {
     Some(start)
 }
 
-/// Gives the pages of an arena's free segments back to the system and returns how many bytes they are.
+/// Gives the pages of an arena's free segments back to the system and returns how many bytes they are. The arena's quantum is a page
+/// or more.
 pub fn purge_free(arena: ArenaRef) -> usize {
     let _guard = sync::lock(arena.lock());
-    let anchor = neighbour(arena.segments().get());
+    purge_dirty(arena)
+}
+
+fn purge_dirty(arena: ArenaRef) -> usize {
     let mut purged = 0;
-    let mut segment = neighbour(anchor.next().get());
-    while segment != anchor {
-        if segment.kind().get() == segment_kind::FREE {
-            // SAFETY: the arena's lock keeps the free segment free; the top arena's are whole units.
-            unsafe { memory::purge(segment.start().get() as usize, size_of_segment(segment)) };
-            purged += size_of_segment(segment);
+    let mut mask = arena.free_mask().get() & !(PAGE as u64 - 1);
+    while mask != 0 {
+        let mut next = link(arena.free_list(mask.trailing_zeros() as usize).get());
+        while let Some(segment) = next {
+            if segment.flags().get() & DIRTY != 0 {
+                // SAFETY: the arena's lock keeps the segment free; it consists of whole pages.
+                unsafe { memory::purge(segment.start().get() as usize, size_of_segment(segment)) };
+                segment.flags().set(0);
+                purged += size_of_segment(segment);
+            }
+            next = link(segment.kin_next().get());
         }
-        segment = neighbour(segment.next().get());
+        mask &= mask - 1;
     }
+    arena.dirty().set(0);
     purged
 }
 
