@@ -104,22 +104,26 @@ impl Names {
 
     /// A command with names replaced by what they stand for in this run.
     ///
-    /// # Panics
-    /// When a name has not appeared yet.
-    #[must_use]
-    pub fn resolve(&self, command: &str) -> String {
+    /// # Errors
+    /// The name that has not appeared yet.
+    pub fn resolve(&self, command: &str) -> Result<String, String> {
         static NAME: LazyLock<Regex> = LazyLock::new(|| regex(r"<addr:([0-9]+)>"));
-        NAME.replace_all(command, |found: &Captures<'_>| {
+        let mut missing = Ok(());
+        let resolved = NAME.replace_all(command, |found: &Captures<'_>| {
             let number: usize = found[1].parse().expect("the pattern has digits");
             let address = number
                 .checked_sub(1)
                 .and_then(|index| self.addresses.get(index));
-            format!(
-                "{:x}",
-                address.unwrap_or_else(|| panic!("{} has not appeared yet", &found[0]))
+            address.map_or_else(
+                || {
+                    missing = Err(found[0].to_owned());
+                    String::new()
+                },
+                |address| format!("{address:x}"),
             )
-        })
-        .into_owned()
+        });
+        let resolved = resolved.into_owned();
+        missing.map(|()| resolved)
     }
 
     fn normalise_line(&mut self, line: &str, columns: &Columns) -> String {
@@ -198,38 +202,42 @@ fn name(kind: &str, known: &mut Vec<u64>, value: u64) -> String {
     format!("<{kind}:{}>", index + 1)
 }
 
-/// Where the columns of times and threads stand, from the header above until the next empty line.
+/// Where the columns of times and threads stand, from the titles above until the next empty line. Both are on
+/// the first line of a row; a table whose titles take several lines has one row before that empty line.
 #[derive(Debug, Default)]
 struct Columns {
     time: Option<Range<usize>>,
     thread: Option<Range<usize>>,
-    fresh: bool,
+    /// Lines of titles.
+    titles: usize,
+    /// Lines below them so far.
+    below: usize,
 }
 
 impl Columns {
     /// Learns from a line of a table; forgets at its end.
     fn see(&mut self, line: &str) {
-        let titles = line.split_whitespace().count() > 1
-            && line
-                .chars()
-                .all(|c| c.is_ascii_uppercase() || matches!(c, ' ' | '_' | '/'));
-        let find = |title: &str| {
-            let start = line.find(title)?;
-            let end = start + line[start..].find(' ').unwrap_or(line.len() - start);
-            Some(start..end)
-        };
-        if titles {
-            // The second line of titles belongs to the second line of each row, which has no such columns.
-            if !self.fresh {
-                self.time = find("TIMESTAMP");
-                self.thread = find("THREAD").or_else(|| find("THRD"));
-            }
-            self.fresh = true;
+        if line.trim().is_empty() {
+            *self = Self::default();
+        } else if !is_titles(line) {
+            self.below += 1;
+        } else if self.titles > 0 && self.below == 0 {
+            self.titles += 1;
         } else {
-            if line.trim().is_empty() {
-                *self = Self::default();
-            }
-            self.fresh = false;
+            let find = |title: &str| {
+                let start = line.find(title)?;
+                let end = start + line[start..].find(' ').unwrap_or(line.len() - start);
+                Some(start..end)
+            };
+            *self = Self {
+                time: find("TIMESTAMP"),
+                thread: find("THREAD").or_else(|| find("THRD")),
+                titles: 1,
+                below: 0,
+            };
+        }
+        if self.titles > 1 && self.below > 1 {
+            (self.time, self.thread) = (None, None);
         }
     }
 
@@ -239,6 +247,13 @@ impl Columns {
             .as_ref()
             .is_some_and(|title| place.start < title.end && title.start < place.end)
     }
+}
+
+fn is_titles(line: &str) -> bool {
+    line.split_whitespace().count() > 1
+        && line
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || matches!(c, ' ' | '_' | '/'))
 }
 
 #[cfg(test)]
@@ -278,16 +293,25 @@ mod tests {
     #[test]
     fn times_and_threads_are_known_by_their_column() {
         let text = "
+ADDR             TIMESTAMP     THRD
+00007f0aa0c71d20 7f0aa0c5efc0    17
+00007f0aa0c9d4c8 9f0aa0c5efc0    18";
+        assert_eq!(
+            normal(text),
+            "ADDR TIMESTAMP THRD\n<addr:1> <time:1> <tid:1>\n<addr:2> <time:2> <tid:2>"
+        );
+        let text = "
             ADDR        TIMESTAMP           THREAD
                             CACHE          LASTLOG
     7f0aa0c71d20     7f0aa0c5efc0               17
-    7f0aa0c9d4c8     9f0aa0c5efc0               17
+                     7f0aa0c71d20                0
+                 main+0x1 at some_file.c:1234567890
 
 thread 17 and 17";
         assert_eq!(
             normal(text),
-            " ADDR TIMESTAMP THREAD\n CACHE LASTLOG\n <addr:1> <time:1> <tid:1>\n \
-             <addr:2> <time:2> <tid:1>\n\nthread <tid:1> and 17"
+            " ADDR TIMESTAMP THREAD\n CACHE LASTLOG\n <addr:1> <time:1> <tid:1>\n <addr:1> 0\n \
+             main+<off> at some_file.c:1234567890\n\nthread <tid:1> and 17"
         );
     }
 
@@ -313,6 +337,11 @@ next";
             names.normalise("/tmp/x/core: 7f0aa0c5efc0"),
             ["<core>: <addr:1>"]
         );
-        assert_eq!(names.resolve("<addr:1>::whatis"), "7f0aa0c5efc0::whatis");
+        let command = names.resolve("<addr:1>::whatis");
+        assert_eq!(command.as_deref(), Ok("7f0aa0c5efc0::whatis"));
+        assert_eq!(
+            names.resolve("<addr:2>::whatis"),
+            Err("<addr:2>".to_owned())
+        );
     }
 }

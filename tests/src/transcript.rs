@@ -169,8 +169,10 @@ impl Transcript {
         let mut heard = Vec::new();
         let mut differences = String::new();
         for block in &self.blocks {
-            let command = names.resolve(&block.command);
-            let answer = answer_lines(&mut names, &scene.ask(&command));
+            let answer = match names.resolve(&block.command) {
+                Ok(command) => answer_lines(&mut names, &scene.ask(&command)),
+                Err(name) => vec![format!("{name} has not appeared above")],
+            };
             if answer != block.answer {
                 let _ = writeln!(
                     differences,
@@ -240,6 +242,9 @@ fn parse(text: &str) -> (Vec<String>, Vec<Block>) {
     for block in &mut blocks {
         while is_empty(block.answer.last()) {
             block.answer.pop();
+        }
+        while is_empty(block.answer.first()) {
+            block.answer.remove(0);
         }
     }
     (head, blocks)

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
     pty::openpty,
     sys::signal::{Signal, kill},
 };
@@ -130,7 +131,7 @@ fn after_signals_between_commands_from_a_pipe() {
 
 /// umdb at a prompt, on a terminal of its own.
 struct Prompt {
-    umdb: Child,
+    umdb: Option<Child>,
     terminal: File,
     heard: String,
     _home: tempfile::TempDir,
@@ -139,6 +140,10 @@ struct Prompt {
 impl Prompt {
     fn open(victim: &Victim) -> Self {
         let pair = openpty(None, None).expect("a terminal can be made");
+        // Only the debugger's own three descriptors are for it.
+        for end in [&pair.master, &pair.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor can be marked");
+        }
         let side =
             |end: &OwnedFd| Stdio::from(end.try_clone().expect("a descriptor can be copied"));
         let (mut command, home) = Umdb::pid(victim.pid()).into_command();
@@ -150,7 +155,7 @@ impl Prompt {
             .spawn()
             .expect("umdb starts");
         let mut prompt = Self {
-            umdb,
+            umdb: Some(umdb),
             terminal: File::from(pair.master),
             heard: String::new(),
             _home: home,
@@ -159,13 +164,16 @@ impl Prompt {
         prompt
     }
 
-    /// Waits until umdb has written a text that it had not written before.
+    /// Waits until umdb has written this text, and forgets all up to its end.
     fn hear(&mut self, text: &str) {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd;
         let end = Instant::now() + WATCHDOG;
         let mut bytes = [0; 4096];
-        while !self.heard.contains(text) {
+        let at = loop {
+            if let Some(at) = self.heard.find(text) {
+                break at;
+            }
             assert!(Instant::now() < end, "no {text:?} in {:?}", self.heard);
             let left = PollTimeout::try_from(Duration::from_secs(1)).expect("a second is short");
             let mut wanted = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
@@ -174,8 +182,8 @@ impl Prompt {
                 assert!(got > 0, "umdb is gone: {:?}", self.heard);
                 self.heard += &String::from_utf8_lossy(&bytes[..got]);
             }
-        }
-        self.heard.clear();
+        };
+        self.heard.drain(..at + text.len());
     }
 
     fn say(&mut self, text: &str) {
@@ -185,14 +193,22 @@ impl Prompt {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(pid_of(&self.umdb), signal).expect("umdb can be signalled");
+        kill(pid_of(self.umdb.as_ref().expect("it runs")), signal).expect("umdb can be signalled");
     }
 
-    fn ends(self) {
-        let Self { umdb, terminal, .. } = self;
-        let status = wait(umdb, WATCHDOG);
-        assert!(status.is_ok(), "umdb does not end");
-        drop(terminal);
+    fn ends(mut self) {
+        let umdb = self.umdb.take().expect("ends only once");
+        assert!(wait(umdb, WATCHDOG).is_ok(), "umdb does not end");
+    }
+}
+
+/// A process that is traced cannot be waited for by its parent: a test that fails must not leave umdb behind.
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        if let Some(mut umdb) = self.umdb.take() {
+            let _ = umdb.kill();
+            let _ = umdb.wait();
+        }
     }
 }
 
