@@ -90,7 +90,8 @@ pub fn find(
         .copied()
         .filter(|&object| !marker.is_marked(object))
         .collect();
-    let mut doubts = heap_doubts(heap);
+    let mut doubts: Vec<String> = super::missing(target).map(str::to_owned).collect();
+    doubts.extend(heap_doubts(heap));
     if target.threads.is_empty() {
         doubts.push("there are no threads".to_owned());
     }

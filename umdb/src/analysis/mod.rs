@@ -12,6 +12,26 @@ pub mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::target::Target;
+
+/// What is missing of a target: threads, registers, memory. Warnings about the file of a module do not count:
+/// it gives names, and pages that were never written, which hold no pointer to the heap.
+pub fn missing(target: &Target) -> impl Iterator<Item = &str> {
+    let is_about_file = |warning: &str| {
+        let mut modules = target.modules.iter();
+        modules.any(|module| {
+            warning
+                .strip_prefix(&*module.path)
+                .is_some_and(|rest| rest.starts_with(':'))
+        })
+    };
+    target
+        .warnings
+        .iter()
+        .map(String::as_str)
+        .filter(move |warning| !is_about_file(warning))
+}
+
 /// A request to stop, as Ctrl-C makes it.
 #[derive(Debug, Default)]
 pub struct Cancel(AtomicBool);

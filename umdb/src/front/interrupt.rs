@@ -1,8 +1,7 @@
-//! Ctrl-C: the first one asks the running command to stop, the second one ends umdb.
+//! Ctrl-C while a command runs: the first one asks the command to stop, the second one ends umdb.
 //!
-//! However umdb ends, the kernel lets a process that it had stopped go on.
-
-#![allow(unsafe_code)]
+//! At all other times it ends umdb at once. However umdb ends, the kernel lets a process that it had
+//! stopped go on.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 
@@ -13,21 +12,24 @@ pub(super) static CANCEL: Cancel = Cancel::new();
 
 extern "C" fn on_interrupt(_: libc::c_int) {
     if CANCEL.request() {
-        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default action calls no code of ours; sigaction is async-signal-safe.
-        let _ = unsafe { sigaction(Signal::SIGINT, &default) };
+        set(SigHandler::SigDfl);
         // It is delivered when this handler returns.
         let _ = raise(Signal::SIGINT);
     }
 }
 
-/// Installs the handler.
-pub(super) fn install() {
-    let action = SigAction::new(
-        SigHandler::Handler(on_interrupt),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing but swap an atomic, and calls that are async-signal-safe.
+fn set(handler: SigHandler) {
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the only handler of ours swaps an atomic and calls sigaction and raise, which are all
+    // async-signal-safe.
     let _ = unsafe { sigaction(Signal::SIGINT, &action) };
+}
+
+/// Runs commands that Ctrl-C can stop; a request from before is forgotten.
+pub(super) fn stoppable<T>(commands: impl FnOnce() -> T) -> T {
+    CANCEL.clear();
+    set(SigHandler::Handler(on_interrupt));
+    let result = commands();
+    set(SigHandler::SigDfl);
+    result
 }

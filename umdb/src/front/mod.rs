@@ -17,12 +17,13 @@ use std::{
 };
 
 use crate::{
+    analysis::missing,
     dcmds::Context,
     exec::{Outcome, Session, warnings_only},
     report::Status,
 };
 use cli::Task;
-use interrupt::CANCEL;
+use interrupt::{CANCEL, stoppable};
 use open::{Failure, Opened};
 use output::Output;
 
@@ -33,7 +34,6 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    interrupt::install();
     let mut output = Output::new(options.json);
     let code = match options.task {
         Task::Run(task) => run::run(&task, &options.commands, &mut output),
@@ -55,11 +55,14 @@ fn fail(failure: &Failure, output: &mut Output) -> u8 {
 fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
     let context = Context::new(&opened.target, &opened.symbols, &opened.heap, &CANCEL);
     let mut session = Session::new(context);
-    announce(opened, &mut session, output);
+    let is_asked = commands.is_empty() && std::io::stdin().is_terminal();
+    if !is_asked {
+        announce(opened, &mut session, output);
+    }
     if !commands.is_empty() {
         run_lines(&mut session, commands.iter().cloned(), output);
-    } else if std::io::stdin().is_terminal() {
-        prompt::run(&mut session, output);
+    } else if is_asked {
+        prompt::run(&mut session, &opened.target.warnings, output);
     } else {
         let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
         run_lines(
@@ -73,18 +76,21 @@ fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
 
 /// Says what is known to be missing before the first command.
 fn announce(opened: &Opened, session: &mut Session<'_>, output: &mut Output) {
-    let missing = &opened.target.warnings;
+    let missing: Vec<String> = missing(&opened.target).map(str::to_owned).collect();
     if !missing.is_empty() {
         session.worsen(Status::Incomplete);
     }
-    let warnings = missing.iter().chain(&opened.heap.root.warnings).cloned();
-    output.warn(&warnings_only(warnings, Status::Clean));
+    let odd = opened.heap.root.warnings.iter().cloned();
+    output.warn(&warnings_only(
+        missing.into_iter().chain(odd),
+        Status::Clean,
+    ));
 }
 
 /// Runs lines until there are no more, the user quits or interrupts, or nobody reads the output.
 fn run_lines(session: &mut Session<'_>, lines: impl Iterator<Item = String>, output: &mut Output) {
     for line in lines {
-        let outcome = session.run_line(&line, output);
+        let outcome = stoppable(|| session.run_line(&line, output));
         if outcome == Outcome::Quit || CANCEL.is_requested() || output.has_ended() {
             return;
         }

@@ -2,7 +2,7 @@
 
 use rustyline::{DefaultEditor, error::ReadlineError};
 
-use super::{interrupt::CANCEL, output::Output};
+use super::{interrupt::stoppable, output::Output};
 use crate::{
     exec::{Outcome, Session},
     report::Status,
@@ -11,8 +11,11 @@ use crate::{
 /// What stands before each line.
 const PROMPT: &str = "> ";
 
-/// Reads lines until the user quits. Ctrl-C drops the line, or stops the command that runs.
-pub(super) fn run(session: &mut Session<'_>, output: &mut Output) {
+/// Says what could not be had of the target, and reads lines until the user quits. Ctrl-C drops the line, or stops the command that runs.
+pub(super) fn run(session: &mut Session<'_>, warnings: &[String], output: &mut Output) {
+    warnings
+        .iter()
+        .for_each(|warning| output.error(warning, None));
     let mut editor = match DefaultEditor::new() {
         Ok(editor) => editor,
         Err(error) => {
@@ -24,12 +27,12 @@ pub(super) fn run(session: &mut Session<'_>, output: &mut Output) {
         }
     };
     loop {
-        CANCEL.clear();
         match editor.readline(PROMPT) {
             Ok(line) => {
                 // Only the history suffers when it cannot be kept.
                 let _ = editor.add_history_entry(&line);
-                if session.run_line(&line, output) == Outcome::Quit || output.has_ended() {
+                let outcome = stoppable(|| session.run_line(&line, output));
+                if outcome == Outcome::Quit || output.has_ended() {
                     return;
                 }
             }

@@ -42,7 +42,6 @@ pub(super) fn run(task: &RunTask, commands: &[String], output: &mut Output) -> u
             status_of(how)
         }
         Ok(RunOutcome::Exiting(target)) => {
-            CANCEL.clear();
             let (how, status) = look(target, commands, output);
             judge(task, how, status)
         }
