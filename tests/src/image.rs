@@ -55,6 +55,20 @@ impl Image {
         &self.segments
     }
 
+    /// The last segment of the program's own half of the address space: the stack of the first thread.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn stack(&self) -> Segment {
+        let own = self
+            .segments
+            .iter()
+            .filter(|segment| segment.address < 1 << 47);
+        *own.max_by_key(|segment| segment.address)
+            .expect("a core has a stack")
+    }
+
     /// Offset in the file of the byte at `address`.
     ///
     /// # Panics

@@ -118,6 +118,11 @@ pub fn expect_complaint(answer: &Answer, mentions: &[&str]) {
         matches!(lines.len(), 1 | 2),
         "not one line and at most a hint\n{answer}"
     );
+    let second = lines.get(1).copied().unwrap_or(" ");
+    assert!(
+        second.starts_with(' '),
+        "the second line is a complaint of its own\n{answer}"
+    );
     let text = lines[0]
         .strip_prefix("umdb: ")
         .unwrap_or_else(|| panic!("does not begin with umdb:\n{answer}"));

@@ -80,12 +80,7 @@ fn cut_before_the_root_record() {
 #[test]
 fn cut_behind_the_root_record() {
     let drill = need!(Drill::new());
-    let stack = drill
-        .image
-        .segments()
-        .last()
-        .expect("a core has segments")
-        .offset;
+    let stack = drill.image.stack().offset;
     assert!(drill.image.root() < stack, "the stack comes last");
     for command in ALL {
         let answer = drill.ask(|image| _ = image.cut(stack), command);

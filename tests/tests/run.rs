@@ -1,9 +1,9 @@
 //! `umdb run`: starts a program with the library and looks at it when it ends.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path};
 
 use umem_tests::{
-    artifacts::artifacts,
+    artifacts::{artifacts, workspace},
     need,
     umdb::{Umdb, expect_complaint, expect_no_debris},
     victim::program,
@@ -177,4 +177,41 @@ fn a_small_log_keeps_the_newest_transactions() {
     );
     // main frees its line and prints at the end, after everything else.
     assert!(answer.stdout.contains("print+"), "{answer}");
+}
+
+/// A real text, and a count that does not come from umdb: every word beyond the first of its kind leaves a copy behind,
+/// and every growth of the table leaves the table before.
+#[test]
+fn every_lost_buffer_is_counted() {
+    let victim = need!(program("wordcount"));
+    let text = fs::read_to_string(workspace().join("LICENSE-APACHE")).expect("there is a licence");
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let distinct: BTreeSet<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let copies = words.len() - distinct.len();
+    assert!(copies > 1000 && distinct.len() > 256, "a long text");
+    let answer = Umdb::new()
+        .arg("run")
+        .exec("::findleaks -d")
+        .arg("--")
+        .arg(victim)
+        .run_with(&text);
+    answer.expect_code(0);
+    assert_eq!(answer.stderr, "", "{answer}");
+    let has = |text: &str| assert!(answer.stdout.contains(text), "{text}\n{answer}");
+    has(&format!("umem_alloc_16 leak: {copies} buffers, "));
+    // The table begins with 64 entries and doubles when it holds more words than that.
+    let tables: Vec<usize> = (0..)
+        .map(|n| 64 << n)
+        .take_while(|size| distinct.len() > *size + 1)
+        .collect();
+    for size in &tables {
+        has(&format!(
+            " leak: 1 buffer, {} bytes",
+            size * size_of::<usize>()
+        ));
+    }
+    has(&format!(" {} buffers, ", copies + tables.len()));
 }

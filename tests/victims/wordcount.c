@@ -1,4 +1,4 @@
-// flags: -g -O2
+// flags: -g -O0
 /*
  * Counts the words of its standard input. Prints the ten most frequent when two empty lines follow each other, and at the
  * end. It is a program as people write them, with two mistakes: grow() forgets the table that it replaces, and count()
@@ -98,12 +98,15 @@ static void print(const struct table *table)
     free(all);
 }
 
+static struct table table;
+
 int main(void)
 {
-    struct table table = {calloc(64, sizeof *table.buckets), 64, 0};
     char *line = NULL;
     size_t size = 0;
     int empty = 0;
+    table.size = 64;
+    table.buckets = calloc(table.size, sizeof *table.buckets);
     while (getline(&line, &size, stdin) > 0) {
         empty = *line == '\n' ? empty + 1 : 0;
         if (empty == 2)
