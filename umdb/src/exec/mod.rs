@@ -7,7 +7,7 @@
 use crate::{
     dcmds::{self, Context, Dcmd, Error, Run},
     lang::{self, Command, Environment, SyntaxError, Verb, Word},
-    report::{Report, Status, Warning},
+    report::{Report, Status},
 };
 
 /// Takes what commands report.
@@ -190,19 +190,6 @@ fn unknown(name: &str) -> Error {
     Error::Failed {
         what,
         hint: hint.or_else(|| Some("::dcmds lists the commands".to_owned())),
-    }
-}
-
-/// A report that only warns, for what is known before the first command.
-#[must_use]
-pub fn warnings_only(warnings: impl IntoIterator<Item = String>, status: Status) -> Report {
-    let warnings = warnings
-        .into_iter()
-        .map(|what| Warning { what, hint: None });
-    Report {
-        warnings: warnings.collect(),
-        status,
-        ..Report::default()
     }
 }
 

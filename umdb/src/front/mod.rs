@@ -19,7 +19,7 @@ use std::{
 use crate::{
     analysis::missing,
     dcmds::Context,
-    exec::{Outcome, Session, warnings_only},
+    exec::{Outcome, Session},
     report::Status,
 };
 use cli::Task;
@@ -74,17 +74,14 @@ fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
     session.status()
 }
 
-/// Says what is known to be missing before the first command.
+/// Notes what is known to be missing before the first command, which says it.
 fn announce(opened: &Opened, session: &mut Session<'_>, output: &mut Output) {
-    let missing: Vec<String> = missing(&opened.target).map(str::to_owned).collect();
+    let mut missing: Vec<String> = missing(&opened.target).map(str::to_owned).collect();
     if !missing.is_empty() {
         session.worsen(Status::Incomplete);
     }
-    let odd = opened.heap.root.warnings.iter().cloned();
-    output.warn(&warnings_only(
-        missing.into_iter().chain(odd),
-        Status::Clean,
-    ));
+    missing.extend(opened.heap.root.warnings.iter().cloned());
+    output.note_missing(missing);
 }
 
 /// Runs lines until there are no more, the user quits or interrupts, or nobody reads the output.
@@ -92,7 +89,8 @@ fn run_lines(session: &mut Session<'_>, lines: impl Iterator<Item = String>, out
     for line in lines {
         let outcome = stoppable(|| session.run_line(&line, output));
         if outcome == Outcome::Quit || CANCEL.is_requested() || output.has_ended() {
-            return;
+            break;
         }
     }
+    output.say_missing(&[]);
 }

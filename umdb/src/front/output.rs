@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write, stderr, stdout};
 use crate::{
     exec::Sink,
     render::{to_json, write_text},
-    report::Report,
+    report::{Report, Warning},
 };
 
 /// Blanks before the line with the next step.
@@ -15,12 +15,18 @@ const HINT: &str = "      ";
 pub(super) struct Output {
     json: bool,
     ended: bool,
+    /// What is missing of the target, until it has been said.
+    missing: Vec<String>,
 }
 
 impl Output {
     /// As text or as JSON.
     pub(super) const fn new(json: bool) -> Self {
-        Self { json, ended: false }
+        Self {
+            json,
+            ended: false,
+            missing: Vec::new(),
+        }
     }
 
     /// Nobody reads what is printed.
@@ -28,10 +34,17 @@ impl Output {
         self.ended
     }
 
-    /// Prints the warnings of a report.
-    pub(super) fn warn(&self, report: &Report) {
-        for warning in &report.warnings {
-            self.error(&warning.what, warning.hint.as_deref());
+    /// Notes what is missing of the target; it is said once, with the first report.
+    pub(super) fn note_missing(&mut self, missing: Vec<String>) {
+        self.missing = missing;
+    }
+
+    /// Says what is missing, unless one of these lines says it.
+    pub(super) fn say_missing(&mut self, said: &[Warning]) {
+        for missing in std::mem::take(&mut self.missing) {
+            if !said.iter().any(|warning| warning.what.contains(&missing)) {
+                self.error(&missing, None);
+            }
         }
     }
 
@@ -65,7 +78,10 @@ impl Sink for Output {
         } else {
             self.print(&write_text(report));
         }
-        self.warn(report);
+        self.say_missing(&report.warnings);
+        for warning in &report.warnings {
+            self.error(&warning.what, warning.hint.as_deref());
+        }
     }
 
     fn is_closed(&self) -> bool {
