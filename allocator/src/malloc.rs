@@ -150,38 +150,36 @@ pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> 
     if !init::ensure() {
         return out_of_memory();
     }
-    if let Some(padded) = size
-        .max(1)
-        .checked_next_multiple_of(align)
-        .filter(|&padded| padded <= LARGEST)
-    {
-        let class = cache::class_for(padded);
-        let cache = cache::classes(class);
-        if cache.align().get() as usize >= align && is_naturally_aligned(cache, align) {
-            return allocate_from_class(cache, class, size, padded, family, entry)
-                .unwrap_or_else(out_of_memory);
-        }
+    let found = match aligned_class(size, align) {
+        Some(class) => allocate_from_class(class, size, family, entry),
+        None => allocate_block(arenas().memalign, size, align.max(PAGE), family, entry),
+    };
+    found.unwrap_or_else(out_of_memory)
+}
+
+/// The smallest class whose every buffer lies at a multiple of `align`. Classes of up to a page are better than a
+/// block of whole pages however much larger than the request they are.
+fn aligned_class(size: usize, align: usize) -> Option<usize> {
+    let padded = size.max(1).checked_next_multiple_of(align)?;
+    let most = padded.max(PAGE);
+    if padded > LARGEST {
+        return None;
     }
-    allocate_block(arenas().memalign, size, align.max(PAGE), family, entry)
-        .unwrap_or_else(out_of_memory)
+    (cache::class_for(padded)..cache::CLASSES)
+        .take_while(|&class| cache::class_size(class) <= most)
+        .find(|&class| {
+            let cache = cache::classes(class);
+            cache.align().get() as usize >= align
+                && (cache.chunk_size().get() as usize).is_multiple_of(align)
+        })
 }
 
-/// Whether every chunk of a cache lies at a multiple of `align`.
-fn is_naturally_aligned(cache: CacheRef, align: usize) -> bool {
-    (cache.chunk_size().get() as usize).is_multiple_of(align)
-}
-
-fn allocate_from_class(
-    cache: CacheRef,
-    class: usize,
-    size: usize,
-    padded: usize,
-    family: u8,
-    entry: Entry,
-) -> Option<usize> {
-    debug_assert!(cache::class_for(padded) == class);
+fn allocate_from_class(class: usize, size: usize, family: u8, entry: Entry) -> Option<usize> {
+    let cache = cache::classes(class);
     match cache.flags().get() {
-        0 => Some(allocate(padded, family, entry)).filter(|&address| address != 0),
+        0 => {
+            Some(allocate(cache::class_size(class), family, entry)).filter(|&address| address != 0)
+        }
         _ => allocate_debugged(cache, size, family, entry),
     }
 }

@@ -4,9 +4,12 @@ use super::{UNIT, region, round_up, segment};
 use crate::{
     raw::{ArenaRef, Cell, Global, SegmentRef, padded_name, root, word},
     sync,
-    sys::memory::{self, PAGE},
+    sys::{
+        clock,
+        memory::{self, PAGE},
+    },
 };
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use umem_layout::{Arena, Plain, Segment, policy, segment_kind, unit};
 
 const ARENAS_MAX: usize = 64;
@@ -19,6 +22,11 @@ const IMPORT_MIN: usize = 16 * UNIT;
 /// Free pages that an arena keeps: this many bytes, or this part of what is in use, whichever is more.
 const DIRTY_MAX: u64 = 4 << 20;
 const DIRTY_PART: u64 = 8;
+/// Nanoseconds between two purges, unless there are this many times the pages to keep.
+const PURGE_PAUSE: u64 = 20_000_000;
+const DIRTY_HARD: u64 = 8;
+/// When an arena was purged last.
+static PURGED: AtomicU64 = AtomicU64::new(0);
 /// Mark in `Segment::flags` of a free segment: some of its pages may hold old contents.
 const DIRTY: u16 = 1;
 /// A span of this size that goes back to the top arena gives its pages back to the system at once.
@@ -708,11 +716,20 @@ pub fn free(arena: ArenaRef, address: usize) -> bool {
     true
 }
 
-/// Gives free pages back when there are more than the arena should keep.
+/// Gives free pages back when there are more than the arena should keep: at once when it was not done of late,
+/// else when there are many more, so that a program that frees and allocates in turns does not wait for its
+/// pages all the time.
 fn purge_if_many(arena: ArenaRef) {
     let keep = DIRTY_MAX.max(arena.in_use().get() / DIRTY_PART);
-    if arena.dirty().get() > keep && arena.quantum().get() as usize >= PAGE {
+    let dirty = arena.dirty().get();
+    if dirty <= keep || (arena.quantum().get() as usize) < PAGE {
+        return;
+    }
+    let now = clock::monotonic();
+    let is_late = now.wrapping_sub(PURGED.load(Ordering::Relaxed)) > PURGE_PAUSE;
+    if is_late || dirty > keep.saturating_mul(DIRTY_HARD) {
         purge_dirty(arena);
+        PURGED.store(now, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,319 @@
+//! Compares libumem.so with glibc's allocator and the best others, program by program, in interleaved runs.
+//!
+//! ```text
+//! cargo build --release && cargo run --release -p umem --example compare -- [--rounds N] [PROGRAM]...
+//! ```
+//!
+//! Each round runs every program under every allocator once, one after the other, so that a machine whose speed drifts
+//! slows them all alike. What is compared is CPU time (user and system) and the peak of the resident set, as the kernel accounts for
+//! them when a process has ended. Ratios are paired within a round; the table gives their median, and the last lines the
+//! geometric mean over all programs with a 95 % interval from the spread between rounds.
+//! Allocators and programs that are not installed are left out, and that is said.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+/// Name and shared object, looked for in the folders of libraries; none for the C library's own.
+const ALLOCATORS: &[(&str, Option<&str>)] = &[
+    ("glibc", None),
+    ("umem", Some("libumem.so")),
+    ("jemalloc", Some("libjemalloc.so.2")),
+    ("mimalloc", Some("libmimalloc.so.2.0")),
+    ("tcmalloc", Some("libtcmalloc_minimal.so.4")),
+];
+const FOLDERS: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
+/// The allocator under test is found beside this program.
+const OURS: &str = "umem";
+const BASE: &str = "glibc";
+
+const LUA: &str = "local t={} for i=1,4000000 do t[i%100000+1]={i,tostring(i)} end \
+                   local s={} for i=1,200000 do s[#s+1]=('x'):rep(i%50) end print(#table.concat(s))";
+const PYTHON: &str = "d={}\nfor i in range(300000): d[str(i)]=[i,str(i*7)]\nprint(len(sorted(d)))";
+const PERL: &str = "my %h; $h{\"key$_\"}=[$_,\"v$_\"] for 1..300000; my $n=0; $n+=$h{$_}[0] for sort keys %h; print $n";
+const SQL: &str = "create table t(a integer primary key,b text,c text);
+with recursive n(i) as (select 1 union all select i+1 from n where i<200000)
+  insert into t select i, hex(i*7919 % 1000003), 'x'||i from n;
+create index tb on t(b);
+select count(*) from t a join t b on a.a=b.a+1 where a.b>b.b;
+delete from t where a%3=0;
+select sum(length(c)) from t;";
+const CPP: &str = "#include <regex>\n#include <map>\n#include <functional>\n#include <iostream>\n\
+                   int main() { std::map<std::string, std::function<int(int)>> m; std::cout << std::regex_match(\"aab\", std::regex(\"a+b\")); }";
+
+/// A program to run: its name here, and its command.
+struct Program {
+    name: &'static str,
+    command: Vec<OsString>,
+}
+
+fn programs(folder: &Path, micro: &Path) -> io::Result<Vec<Program>> {
+    let file = |name: &str, text: &str| -> io::Result<OsString> {
+        let path = folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path.into())
+    };
+    let patterns = [
+        "pairs", "batches", "replace", "replace2", "cross2", "queue2", "grow", "aligned", "large",
+    ];
+    let mut all: Vec<Program> = patterns
+        .into_iter()
+        .map(|name| Program {
+            name,
+            command: vec![micro.into(), name.into()],
+        })
+        .collect();
+    let sql = file("bench.sql", SQL)?;
+    let mut read = OsString::from(".read ");
+    read.push(sql);
+    let mut real = |name, command: Vec<OsString>| all.push(Program { name, command });
+    real("lua", vec!["lua5.4".into(), "-e".into(), LUA.into()]);
+    real(
+        "python3",
+        vec!["python3".into(), "-c".into(), PYTHON.into()],
+    );
+    real("perl", vec!["perl".into(), "-e".into(), PERL.into()]);
+    real("sqlite3", vec!["sqlite3".into(), ":memory:".into(), read]);
+    real(
+        "cc1plus",
+        vec![
+            "g++".into(),
+            "-O1".into(),
+            "-fsyntax-only".into(),
+            file("bench.cc", CPP)?,
+        ],
+    );
+    Ok(all)
+}
+
+/// What a run cost.
+#[derive(Clone, Copy)]
+struct Cost {
+    seconds: f64,
+    kilobytes: f64,
+}
+
+fn run(program: &Program, library: Option<&Path>) -> io::Result<Cost> {
+    let (first, rest) = program
+        .command
+        .split_first()
+        .expect("a command has a first word");
+    let mut command = Command::new(first);
+    command
+        .args(rest)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+        .env("PYTHONMALLOC", "malloc")
+        .env_remove("UMEM_DEBUG")
+        .env_remove("UMEM_OPTIONS");
+    match library {
+        Some(library) => command.env("LD_PRELOAD", library),
+        None => command.env_remove("LD_PRELOAD"),
+    };
+    command.process_group(0);
+    let child = command.spawn()?;
+    let (mut status, mut usage) = (0, no_usage());
+    // SAFETY: waits for our own child and writes the two variables. `Child` does not wait by itself.
+    let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
+    if waited < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if status != 0 {
+        return Err(io::Error::other(format!(
+            "it ended with status {status:#x}"
+        )));
+    }
+    let time = |value: libc::timeval| value.tv_sec as f64 + value.tv_usec as f64 / 1e6;
+    Ok(Cost {
+        seconds: time(usage.ru_utime) + time(usage.ru_stime),
+        kilobytes: usage.ru_maxrss as f64,
+    })
+}
+
+fn no_usage() -> libc::rusage {
+    // SAFETY: the structure consists of integers.
+    unsafe { std::mem::zeroed() }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
+
+/// Geometric mean of the programs' ratios in each round; then their mean and the half-width of its 95 % interval, as factors.
+fn geometric_mean(ratios: &[Vec<f64>]) -> (f64, f64) {
+    let rounds = ratios.first().map_or(0, Vec::len);
+    let logs: Vec<f64> = (0..rounds)
+        .map(|round| {
+            ratios
+                .iter()
+                .map(|program| program[round].ln())
+                .sum::<f64>()
+                / ratios.len() as f64
+        })
+        .collect();
+    let mean = logs.iter().sum::<f64>() / rounds as f64;
+    let variance =
+        logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (rounds.max(2) - 1) as f64;
+    // Student's t for 14 degrees of freedom; with fewer rounds the interval is too narrow, and more make it too wide.
+    const T: f64 = 2.145;
+    (mean.exp(), (T * (variance / rounds as f64).sqrt()).exp())
+}
+
+fn library(name: &str) -> Option<PathBuf> {
+    let beside = env::current_exe().ok()?.parent()?.parent()?.join(name);
+    let mut candidates = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    if beside.exists() {
+        Some(beside)
+    } else {
+        candidates.find(|path| path.exists())
+    }
+}
+
+fn compile(folder: &Path) -> io::Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compare/micro.c");
+    let output = folder.join("micro");
+    let status = Command::new("cc")
+        .args(["-O2", "-fno-builtin", "-pthread", "-o"])
+        .arg(&output)
+        .arg(source)
+        .status()?;
+    if status.success() {
+        Ok(output)
+    } else {
+        Err(io::Error::other("cc could not build micro.c"))
+    }
+}
+
+/// Costs of one program: by allocator, then by round.
+type Costs = Vec<Vec<Cost>>;
+
+fn measure(
+    program: &Program,
+    libraries: &[(&str, Option<PathBuf>)],
+    rounds: usize,
+) -> io::Result<Costs> {
+    let mut costs: Costs = vec![Vec::new(); libraries.len()];
+    for _ in 0..rounds {
+        for ((_, library), costs) in libraries.iter().zip(&mut costs) {
+            costs.push(run(program, library.as_deref())?);
+        }
+    }
+    Ok(costs)
+}
+
+fn ratios(costs: &Costs, allocator: usize, base: usize, of: impl Fn(Cost) -> f64) -> Vec<f64> {
+    costs[allocator]
+        .iter()
+        .zip(&costs[base])
+        .map(|(&one, &other)| of(one) / of(other).max(1e-6))
+        .collect()
+}
+
+fn table(title: &str, names: &[&str], measured: &[(&str, Costs)], of: impl Fn(Cost) -> f64 + Copy) {
+    println!("\n{title}, relative to {BASE} (median of paired ratios)\n");
+    println!("| program | {} |", names.join(" | "));
+    println!("|---|{}", "---:|".repeat(names.len()));
+    let base = names.iter().position(|name| *name == BASE).unwrap_or(0);
+    let mut by_allocator = vec![Vec::new(); names.len()];
+    for (name, costs) in measured {
+        let cells: Vec<String> = (0..names.len())
+            .map(|allocator| {
+                let ratios = ratios(costs, allocator, base, of);
+                let cell = format!("{:.2}", median(&ratios));
+                by_allocator[allocator].push(ratios);
+                cell
+            })
+            .collect();
+        println!("| {name} | {} |", cells.join(" | "));
+    }
+    let means: Vec<String> = by_allocator
+        .iter()
+        .map(|ratios| {
+            let (mean, width) = geometric_mean(ratios);
+            format!("{mean:.2} ({:.2}–{:.2})", mean / width, mean * width)
+        })
+        .collect();
+    println!("| **geometric mean** | {} |", means.join(" | "));
+}
+
+fn main() -> ExitCode {
+    match compare() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare() -> io::Result<()> {
+    let mut rounds = 15;
+    let mut wanted = Vec::new();
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--rounds" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                rounds = number
+                    .filter(|&rounds| rounds > 0)
+                    .ok_or_else(|| io::Error::other("--rounds takes a number"))?;
+            }
+            _ => wanted.push(argument),
+        }
+    }
+    let libraries: Vec<(&str, Option<PathBuf>)> = ALLOCATORS
+        .iter()
+        .filter_map(|&(name, object)| match object.map(library) {
+            None => Some((name, None)),
+            Some(Some(path)) => Some((name, Some(path))),
+            Some(None) => {
+                eprintln!("compare: {name} is not installed; left out");
+                None
+            }
+        })
+        .collect();
+    if !libraries.iter().any(|(name, _)| *name == OURS) {
+        return Err(io::Error::other(
+            "libumem.so is not there: run cargo build --release first",
+        ));
+    }
+    let folder = env::temp_dir().join(format!("umem-compare-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let micro = compile(&folder)?;
+    let mut measured = Vec::new();
+    for program in programs(&folder, &micro)? {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == program.name) {
+            continue;
+        }
+        eprintln!("compare: {} ...", program.name);
+        match measure(&program, &libraries, rounds) {
+            Ok(costs) => measured.push((program.name, costs)),
+            Err(error) => eprintln!("compare: {} is left out: {error}", program.name),
+        }
+    }
+    fs::remove_dir_all(&folder)?;
+    let names: Vec<&str> = libraries.iter().map(|(name, _)| *name).collect();
+    println!(
+        "{rounds} interleaved rounds, {} processors",
+        std::thread::available_parallelism().map_or(1, usize::from)
+    );
+    table("CPU time", &names, &measured, |cost| cost.seconds);
+    table("Peak resident set", &names, &measured, |cost| {
+        cost.kilobytes
+    });
+    Ok(())
+}
