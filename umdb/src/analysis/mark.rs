@@ -5,7 +5,7 @@
 //! that a slab with many marked buffers is read once; within a slab it goes on until nothing new is
 //! marked. Each buffer is scanned once, so that the work is bounded by the heap.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use umem_layout::{Plain, buffer_state};
 
@@ -19,8 +19,8 @@ use crate::heap::{ADDRESS_END, Buffer, Heap, Object};
 const PAGE: u64 = 4096;
 /// Bytes that are read at once.
 const PIECE: u64 = 1 << 18;
-/// A slab is read whole when at least one in so many of its bytes is to be scanned.
-const SPARSE: u64 = 8;
+/// To read a small piece takes as long as to read so many bytes more of a large one.
+const READ_COST: u64 = 8192;
 
 /// What was done, for `-v`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -236,31 +236,33 @@ impl<'a> Marker<'a> {
     }
 
     /// Scans the marked buffers of a slab until there are no new ones.
+    ///
+    /// The first few are read one by one; when there are more, the slab is read as a whole: a list
+    /// may lead through all of its buffers, one after the other.
     fn scan_slab(&mut self, index: u32) {
         let heap = self.heap;
         let slab = &heap.slabs[index as usize];
         let size = heap.caches[slab.cache as usize].record.buffer_size;
         let used = (slab.base, slab.buffer(slab.carved));
+        let few = (used.1 - used.0) / READ_COST;
+        let mut count = 0;
+        let mut whole = None;
         loop {
             let pending = self.pending(slab.first, slab.carved);
             if pending.is_empty() {
                 return;
             }
-            let is_dense = pending.len() as u64 * size * SPARSE >= used.1 - used.0;
-            let whole = if is_dense {
-                self.read_whole(used)
-            } else {
-                None
-            };
+            count += pending.len() as u64;
+            if whole.is_none() && count > few {
+                whole = Some(self.whole(used));
+            }
             for chunk in pending {
                 let start = slab.buffer(chunk);
+                let from = (start - used.0) as usize;
                 self.scanned.set(slab.first + chunk as usize);
                 let (read, unread) = match &whole {
-                    Some(bytes) => {
-                        let from = (start - used.0) as usize;
-                        (self.scan_bytes(&bytes[from..from + size as usize]), 0)
-                    }
-                    None => self.scan((start, start + size)),
+                    Some(Some(bytes)) => (self.scan_bytes(&bytes[from..from + size as usize]), 0),
+                    _ => self.scan((start, start + size)),
                 };
                 self.stats.heap_bytes += read;
                 self.stats.unread += unread;
@@ -282,12 +284,16 @@ impl<'a> Marker<'a> {
         pending
     }
 
-    fn read_whole(&self, (start, end): Range) -> Option<Vec<u8>> {
-        if end - start > PIECE * 16 {
-            return None;
+    /// All bytes of a range, where they can be had and are not too many.
+    fn whole(&self, (start, end): Range) -> Option<Cow<'a, [u8]>> {
+        let length = usize::try_from(end - start)
+            .ok()
+            .filter(|&length| length as u64 <= PIECE * 16)?;
+        if let Some(view) = self.heap.reader.memory().view(start, length) {
+            return Some(Cow::Borrowed(view));
         }
-        let mut bytes = vec![0; (end - start) as usize];
-        (self.heap.reader.fill(start, &mut bytes) == bytes.len()).then_some(bytes)
+        let mut bytes = vec![0; length];
+        (self.heap.reader.fill(start, &mut bytes) == length).then_some(Cow::Owned(bytes))
     }
 
     /// Looks at every aligned word of a range. Returns the bytes that could and could not be read.
