@@ -82,8 +82,8 @@ pub fn find(
         live_stack,
     }
     .roots();
-    let mut marker = Marker::new(heap, &roots.transit);
-    marker.run(&roots, cancel)?;
+    let mut marker = Marker::new(heap, &roots.transit, cancel);
+    marker.run(&roots)?;
     let candidates = candidates(heap);
     let lost: Vec<Object> = candidates
         .iter()

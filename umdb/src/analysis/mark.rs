@@ -19,6 +19,8 @@ use crate::heap::{ADDRESS_END, Buffer, Heap, Object};
 const PAGE: u64 = 4096;
 /// Bytes that are read at once.
 const PIECE: u64 = 1 << 18;
+/// A hole is crossed in steps of this part of what it measures already.
+const HOLE_STEPS: u64 = 256;
 /// To read a small piece takes as long as to read so many bytes more of a large one.
 const READ_COST: u64 = 8192;
 
@@ -85,10 +87,11 @@ pub(super) struct Marker<'a> {
     /// What could not be read: one line each kind.
     pub(super) doubts: Vec<String>,
     bytes: Vec<u8>,
+    cancel: &'a Cancel,
 }
 
 impl<'a> Marker<'a> {
-    pub(super) fn new(heap: &'a Heap, transit: &'a [Range]) -> Self {
+    pub(super) fn new(heap: &'a Heap, transit: &'a [Range], cancel: &'a Cancel) -> Self {
         let others = heap.blocks.len() + transit.len();
         Self {
             heap,
@@ -101,23 +104,25 @@ impl<'a> Marker<'a> {
             stats: Stats::default(),
             doubts: Vec::new(),
             bytes: Vec::new(),
+            cancel,
         }
     }
 
     /// Marks all that the roots lead to.
-    pub(super) fn run(&mut self, roots: &Roots, cancel: &Cancel) -> Result<(), Cancelled> {
+    pub(super) fn run(&mut self, roots: &Roots) -> Result<(), Cancelled> {
         for &value in &roots.values {
             self.consider(value);
         }
         for root in &roots.ranges {
-            cancel.check()?;
+            self.cancel.check()?;
             self.scan_root(root);
         }
         while let Some(work) = self.queue.pop_front() {
-            cancel.check()?;
+            self.cancel.check()?;
             self.queued.clear(work);
             self.scan_work(work);
         }
+        self.cancel.check()?;
         if self.stats.unread > 0 && self.doubts.is_empty() {
             self.doubts.push(format!(
                 "{} bytes of live memory could not be read",
@@ -297,20 +302,29 @@ impl<'a> Marker<'a> {
     }
 
     /// Looks at every aligned word of a range. Returns the bytes that could and could not be read.
+    ///
+    /// A long hole is crossed in growing steps, so that a range of absurd length has an end.
     fn scan(&mut self, (start, end): Range) -> (u64, u64) {
         let (mut read, mut unread) = (0, 0);
         let (start, end) = (start.min(ADDRESS_END), end.min(ADDRESS_END));
         let mut at = start.next_multiple_of(8);
+        let mut hole = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
-        while at < end {
+        while at < end && !self.cancel.is_requested() {
             let wanted = (end - at).min(PIECE) as usize;
             bytes.resize(wanted, 0);
             let got = self.heap.reader.fill(at, &mut bytes) as u64;
             read += self.scan_bytes(&bytes[..got as usize]);
             at += got;
             if (got as usize) < wanted {
-                let next = (at + 1).next_multiple_of(PAGE).min(end);
+                hole = if got == 0 { hole } else { 0 };
+                let step = PAGE.max(hole / HOLE_STEPS).next_multiple_of(PAGE);
+                let next = (at + 1)
+                    .next_multiple_of(PAGE)
+                    .saturating_add(step - PAGE)
+                    .min(end);
                 unread += next - at;
+                hole += next - at;
                 at = next;
             }
             at = at.next_multiple_of(8);
