@@ -234,24 +234,12 @@ fn verify_buffer(
         buffer_state::FREE | buffer_state::MAGAZINE | buffer_state::QUARANTINED => chunk.free(fill),
         buffer_state::ABANDONED => {
             let was_freed = record.is_some_and(|record| record.free_time > record.alloc_time);
-            let mut findings = if was_freed {
+            let damage = if was_freed {
                 chunk.free(fill)
             } else {
                 chunk.allocated(requested)
             };
-            let at = chunk.address;
-            findings.insert(
-                0,
-                Finding {
-                    fault: Fault::Withdrawn,
-                    at,
-                    offset: 0,
-                    bytes: 0,
-                    expected: 0,
-                    found: 0,
-                },
-            );
-            findings
+            std::iter::once(chunk.withdrawn()).chain(damage).collect()
         }
         _ => return,
     };
@@ -308,6 +296,18 @@ impl Chunk<'_> {
         findings.extend(self.compare(Fault::FreeRedzone, self.trailer_offset, REDZONE_PATTERN));
         findings.extend(self.tag(TRAILER_FREE));
         findings
+    }
+
+    /// The allocator found it damaged.
+    const fn withdrawn(&self) -> Finding {
+        Finding {
+            fault: Fault::Withdrawn,
+            at: self.address,
+            offset: 0,
+            bytes: 0,
+            expected: 0,
+            found: 0,
+        }
     }
 
     fn modified(&self, fill: u64) -> Option<Finding> {

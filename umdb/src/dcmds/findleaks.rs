@@ -301,84 +301,62 @@ fn cached() -> Section {
     List::one("statistics", Sentence::new().words(text)).into()
 }
 
+/// A line of the statistics: what people read, the name in JSON, the value, and whether it is shown as a share
+/// of all words.
+type Figure = (&'static str, &'static str, fn(&Stats) -> u64, bool);
+
+/// The statistics in the order of mdb.
+const FIGURES: [Figure; 9] = [
+    (
+        "actual buffers",
+        "candidates",
+        |stats| stats.candidates,
+        false,
+    ),
+    ("potential pointers", "words", |stats| stats.words, false),
+    ("dismissals", "dismissals", |stats| stats.dismissals, true),
+    ("misses", "misses", |stats| stats.misses, true),
+    ("dups", "dups", |stats| stats.dups, true),
+    ("follows", "follows", |stats| stats.follows, true),
+    (
+        "root bytes scanned",
+        "root_bytes",
+        |stats| stats.root_bytes,
+        false,
+    ),
+    (
+        "heap bytes scanned",
+        "heap_bytes",
+        |stats| stats.heap_bytes,
+        false,
+    ),
+    ("unreadable bytes", "unread", |stats| stats.unread, false),
+];
+
 /// What was done, in the shape of mdb.
 fn statistics(leaks: &Leaks) -> Section {
-    let stats = &leaks.stats;
-    let share = |part: u64| {
-        let tenths = part * 1000 / stats.words.max(1);
-        format!(" ({:>2}.{}%)", tenths / 10, tenths % 10)
-    };
-    let Stats {
-        candidates,
-        words,
-        dismissals,
-        misses,
-        dups,
-        follows,
-        root_bytes,
-        heap_bytes,
-        unread,
-    } = *stats;
-    let lines: [(&str, &'static str, Cell, String); 10] = [
-        (
-            "actual buffers",
-            "candidates",
-            Cell::Count(candidates),
-            String::new(),
-        ),
-        (
-            "potential pointers",
-            "words",
-            Cell::Count(words),
-            String::new(),
-        ),
-        (
-            "dismissals",
-            "dismissals",
-            Cell::Count(dismissals),
-            share(dismissals),
-        ),
-        ("misses", "misses", Cell::Count(misses), share(misses)),
-        ("dups", "dups", Cell::Count(dups), share(dups)),
-        ("follows", "follows", Cell::Count(follows), share(follows)),
-        (
-            "root bytes scanned",
-            "root_bytes",
-            Cell::Bytes(root_bytes),
-            String::new(),
-        ),
-        (
-            "heap bytes scanned",
-            "heap_bytes",
-            Cell::Bytes(heap_bytes),
-            String::new(),
-        ),
-        (
-            "unreadable bytes",
-            "unread",
-            Cell::Bytes(unread),
-            String::new(),
-        ),
-        (
-            "elapsed wall time",
-            "elapsed",
-            Cell::Duration(leaks.elapsed.as_nanos() as u64),
-            String::new(),
-        ),
-    ];
-    let items = lines.into_iter().map(|(label, key, cell, share)| {
-        let sentence = Sentence::new()
-            .words(format!("findleaks: {label:>30} => "))
-            .value(key, cell)
-            .words(share);
-        Item {
+    let line = |label: &str| Sentence::new().words(format!("findleaks: {label:>30} => "));
+    let figures = FIGURES.iter().map(|&(label, key, value, is_share)| {
+        let value = value(&leaks.stats);
+        let tenths = value.saturating_mul(1000) / leaks.stats.words.max(1);
+        let share = if is_share {
+            format!(" ({:>2}.{}%)", tenths / 10, tenths % 10)
+        } else {
+            String::new()
+        };
+        line(label).value(key, Cell::Count(value)).words(share)
+    });
+    let elapsed = Cell::Duration(leaks.elapsed.as_nanos() as u64);
+    let sentences = figures.chain([line("elapsed wall time").value("elapsed", elapsed)]);
+    let items = sentences
+        .map(|sentence| Item {
             sentence,
             stacks: Vec::new(),
-        }
-    });
+        })
+        .collect();
     List {
         key: "statistics",
-        items: items.collect(),
+        items,
         ..List::default()
     }
     .into()

@@ -7,6 +7,8 @@ use crate::layout::Damage;
 
 /// Most units of a region: 4 TiB of 64 KiB each.
 const UNITS_MAX: u64 = 1 << 26;
+/// Most chunks of a slab.
+const CAPACITY_MAX: u32 = 1 << 22;
 /// Most chunks of all slabs together.
 const BUFFERS_MAX: usize = 1 << 33;
 
@@ -15,28 +17,55 @@ const BUFFERS_MAX: usize = 1 << 33;
 pub struct Region {
     /// First address.
     pub base: u64,
+    /// Bytes reserved.
+    pub size: u64,
     /// Bytes from the base on that can be used.
     pub committed: u64,
     /// Bytes of a unit as a power of two.
     unit_shift: u32,
-    /// One byte a unit: [`umem_layout::unit`].
-    map: Vec<u8>,
     /// Index of the slab that holds a unit, plus one.
     slab_of: Vec<u32>,
 }
 
 impl Region {
-    /// One past the last address whose use is known.
+    /// One past the last address.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.base
-            .saturating_add((self.map.len() as u64) << self.unit_shift)
+        self.base.saturating_add(self.size)
     }
 
     /// Number of the unit that holds an address.
     fn unit_at(&self, address: u64) -> Option<usize> {
         let number = (address.checked_sub(self.base)? >> self.unit_shift) as usize;
-        (number < self.map.len()).then_some(number)
+        (number < self.slab_of.len()).then_some(number)
+    }
+
+    /// First address and one past the last of the units of a slab, or what is wrong with it.
+    fn extent(&self, number: usize, slab: &layout::Slab) -> Result<(u64, u64), String> {
+        let units = slab.units as usize;
+        if units == 0 || units > self.slab_of.len() - number {
+            return Err(format!("it takes {units} units"));
+        }
+        let start = self.base + ((number as u64) << self.unit_shift);
+        let end = start + ((units as u64) << self.unit_shift);
+        let (capacity, chunk) = (slab.capacity, slab.chunk_size);
+        let last = slab
+            .base
+            .checked_add(u64::from(capacity) * u64::from(chunk));
+        let fits = slab.base >= start && last.is_some_and(|last| last <= end);
+        if capacity == 0 || capacity > CAPACITY_MAX || chunk == 0 || !fits {
+            return Err(format!(
+                "{capacity} chunks of {chunk} bytes at {:#x}",
+                slab.base
+            ));
+        }
+        if self.slab_of[number..number + units]
+            .iter()
+            .any(|&slab| slab != 0)
+        {
+            return Err("it overlaps another slab".to_owned());
+        }
+        Ok((start, end))
     }
 
     /// Index of the slab that holds an address.
@@ -129,57 +158,56 @@ impl Heap {
         record: &layout::Region,
         unit_shift: u32,
     ) -> Result<(), Damage> {
-        let implausible = |detail: String| Damage::Implausible {
-            what: "a region".to_owned(),
-            address,
-            detail,
-        };
+        let end = record
+            .base
+            .checked_add(record.size)
+            .filter(|&end| end <= ADDRESS_END);
         let before = self.regions.last().map_or(0, Region::end);
-        if record.units > UNITS_MAX
-            || record.base < before
-            || record
-                .base
-                .checked_add(record.size)
-                .is_none_or(|end| end > ADDRESS_END)
-        {
-            return Err(implausible(format!(
-                "{} units from {:#x} on",
-                record.units, record.base
-            )));
-        }
-        let units = record.units.min(record.size >> unit_shift) as usize;
-        let mut map = vec![0; units];
-        let got = self.reader.fill(record.map, &mut map);
-        if got < units {
-            let wanted = (units - got) as u64;
-            let address = record.map.wrapping_add(got as u64);
-            self.damage.add(Damage::Unreadable {
-                what: "the map of a region".to_owned(),
+        if record.units > UNITS_MAX || record.base < before || end.is_none() {
+            let detail = format!("{} units from {:#x} on", record.units, record.base);
+            return Err(Damage::Implausible {
+                what: "a region".to_owned(),
                 address,
-                wanted,
+                detail,
             });
-            // The slab table tells the same: look at all of it.
-            map[got..].fill(unit::SLAB_OTHER);
         }
+        let usable = record.size.min(record.committed) >> unit_shift;
+        let units = record.units.min(usable) as usize;
+        let map = self.region_map(record.map, units);
         let mut region = Region {
             base: record.base,
+            size: record.size,
             committed: record.committed,
             unit_shift,
             slab_of: vec![0; units],
-            map,
         };
-        self.load_slab_table(record, &mut region);
+        self.load_slab_table(record, &map, &mut region);
         self.regions.push(region);
         Ok(())
     }
 
+    /// The map of a region. Where it cannot be read, the slab table tells the same: look at all of it.
+    fn region_map(&mut self, address: u64, units: usize) -> Vec<u8> {
+        let mut map = vec![0; units];
+        let got = self.reader.fill(address, &mut map);
+        if got < units {
+            self.damage.add(Damage::Unreadable {
+                what: "the map of a region".to_owned(),
+                address: address.wrapping_add(got as u64),
+                wanted: (units - got) as u64,
+            });
+            map[got..].fill(unit::SLAB_OTHER);
+        }
+        map
+    }
+
     /// Reads the structures of all runs of units that the map gives to slabs.
-    fn load_slab_table(&mut self, record: &layout::Region, region: &mut Region) {
+    fn load_slab_table(&mut self, record: &layout::Region, map: &[u8], region: &mut Region) {
         let stride = self.reader.stride::<layout::Slab>() as u64;
         let holds_slab = |byte: u8| byte != unit::UNUSED && byte != unit::BLOCKS;
         let mut at = 0;
-        while at < region.map.len() {
-            let run = region.map[at..]
+        while at < map.len() {
+            let run = map[at..]
                 .iter()
                 .take_while(|&&byte| holds_slab(byte))
                 .count();
@@ -217,38 +245,15 @@ impl Heap {
             address,
             detail,
         };
-        let units = record.units as usize;
-        if units == 0 || units > region.map.len() - number {
-            return Err(implausible(format!("it takes {units} units")));
-        }
-        let start = region.base + ((number as u64) << region.unit_shift);
-        let end = start + ((units as u64) << region.unit_shift);
-        let chunks = u64::from(record.capacity) * u64::from(record.chunk_size);
-        let fits = record.base >= start
-            && record
-                .base
-                .checked_add(chunks)
-                .is_some_and(|last| last <= end);
-        if record.chunk_size == 0 || record.capacity == 0 || !fits {
-            let (capacity, chunk) = (record.capacity, record.chunk_size);
-            return Err(implausible(format!(
-                "{capacity} chunks of {chunk} bytes at {:#x}",
-                record.base
-            )));
-        }
-        if region.slab_of[number..number + units]
-            .iter()
-            .any(|&slab| slab != 0)
-        {
-            return Err(implausible("it overlaps another slab".to_owned()));
-        }
+        let (start, end) = region.extent(number, record).map_err(implausible)?;
         let cache = self.cache_at_or_read(record.cache)?;
         let chunk = self.caches[cache as usize].record.chunk_size;
         if chunk != u64::from(record.chunk_size) {
-            return Err(implausible(format!(
+            let detail = format!(
                 "chunks of {} bytes in a cache of {chunk}",
                 record.chunk_size
-            )));
+            );
+            return Err(implausible(detail));
         }
         let first = self.slabs.last().map_or(0, |last| {
             (last.first + last.capacity as usize).next_multiple_of(64)
@@ -257,7 +262,7 @@ impl Heap {
             return Err(implausible("there are too many buffers".to_owned()));
         }
         let index = self.slabs.len() as u32;
-        region.slab_of[number..number + units].fill(index + 1);
+        region.slab_of[number..number + record.units as usize].fill(index + 1);
         self.caches[cache as usize].slabs.push(index);
         self.slabs.push(Slab {
             address,

@@ -2,6 +2,8 @@
 
 use umem_layout::{buffer_state, cache_flag};
 
+use crate::target::Memory;
+
 use super::{
     Location, Object,
     synthetic::{Builder, DEBUG, victim},
@@ -160,29 +162,26 @@ fn every_single_damaged_word_of_the_structures_is_survived() {
         super::synthetic::META,
         super::synthetic::ROOT,
     ];
-    let root: Vec<u64> = (0..0x250_u64)
-        .step_by(8)
-        .map(|offset| super::synthetic::ROOT + offset)
-        .collect();
-    let meta: Vec<u64> = (0..0x2000_u64)
-        .step_by(8)
-        .map(|offset| super::synthetic::META + offset)
-        .collect();
-    for at in root.into_iter().chain(meta) {
-        for word in words {
-            let mut damaged = builder.clone();
-            damaged.write_word(at, word);
-            let heap = damaged.heap();
-            for object in heap
-                .blocks
-                .iter()
-                .enumerate()
-                .map(|(i, _)| Object::Block(i as u32))
-            {
-                let _ = (heap.requested(object), heap.trailer(object));
-            }
-            let _ = heap.messages();
-            let _ = heap.log(1).map(|log| heap.log_entries(&log));
+    let root = (0..0x250_u64).map(|offset| super::synthetic::ROOT + offset);
+    let meta = (0..0x2000_u64).map(|offset| super::synthetic::META + offset);
+    for at in root.chain(meta).step_by(8) {
+        let mut before = [0; 8];
+        builder.image.read(at, &mut before);
+        if before == [0; 8] {
+            continue;
         }
+        for word in words {
+            builder.write_word(at, word);
+            look_at_all(&builder.heap());
+        }
+        builder.image.write(at, &before);
     }
+}
+
+fn look_at_all(heap: &super::Heap) {
+    for object in (0..heap.blocks.len() as u32).map(Object::Block) {
+        let _ = (heap.requested(object), heap.trailer(object));
+    }
+    let _ = heap.messages();
+    let _ = heap.log(1).map(|log| heap.log_entries(&log));
 }
