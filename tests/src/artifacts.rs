@@ -67,15 +67,10 @@ pub fn lock(name: &str) -> File {
 fn build() -> PathBuf {
     let _lock = lock("build");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // The whole workspace, as everybody builds it: for a part of it cargo would choose other features of the
+    // dependencies, and build everything once more.
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "umem-preload",
-            "--package",
-            "umdb",
-        ])
+        .args(["build", "--release", "--workspace"])
         .arg("--target-dir")
         .arg(target_dir())
         .current_dir(workspace())
