@@ -137,7 +137,7 @@ fn allocate_block(
     }
     let call = thread::call(entry);
     let flags = block_flags();
-    let block = vmem::alloc(arena, buffer::block_size(size, flags)?, align)?;
+    let block = vmem::alloc(arena, buffer::block_size(size, flags)?.max(1), align)?;
     buffer::block_allocated(block, arena.link(), size, flags, family, &call);
     Some(block.start().get() as usize)
 }
