@@ -42,7 +42,7 @@ pub(super) fn run(task: &RunTask, commands: &[String], output: &mut Output) -> u
             status_of(how)
         }
         Ok(RunOutcome::Exiting(target)) => {
-            let (how, status) = look(target, commands, output);
+            let (how, status) = look(*target, commands, output);
             judge(task, how, status)
         }
     }

@@ -54,20 +54,15 @@ fn image(memory: &dyn Memory, module: &Module) -> Option<Bytes> {
     Some(Bytes::Memory(Arc::new(bytes)))
 }
 
-/// Finds the separate debug file of a module later on, when it is first needed.
-pub(super) fn debug_finder(
-    target: &Target,
-    module: &Module,
-) -> Box<dyn Fn(Option<&Bytes>) -> Option<Bytes>> {
-    let root = target
+/// The root folder of a target's files.
+pub(super) fn root(target: &Target) -> PathBuf {
+    target
         .pid()
-        .map_or_else(PathBuf::new, |pid| format!("/proc/{pid}/root").into());
-    let module = module.clone();
-    Box::new(move |loaded| debug(&root, &module, loaded))
+        .map_or_else(PathBuf::new, |pid| format!("/proc/{pid}/root").into())
 }
 
 /// The separate debug file of a module: by its build-id, else by the name in `.gnu_debuglink`.
-fn debug(root: &Path, module: &Module, loaded: Option<&Bytes>) -> Option<Bytes> {
+pub(super) fn debug(root: &Path, module: &Module, loaded: Option<&Bytes>) -> Option<Bytes> {
     let mut paths = Vec::new();
     if let Some(id) = module.build_id.as_deref().filter(|id| id.len() > 1) {
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -9,7 +9,7 @@ mod lines;
 mod tables;
 mod unwind;
 
-use std::{cell::OnceCell, fmt, sync::Arc};
+use std::{cell::OnceCell, fmt, path::PathBuf, sync::Arc};
 
 use crate::target::{Memory, Module, Registers, Target, Thread};
 use files::Bytes;
@@ -84,13 +84,13 @@ struct ModuleSymbols {
     debug: OnceCell<Option<Bytes>>,
     table: OnceCell<Table>,
     lines: OnceCell<Option<Lines>>,
-    find_debug: Box<dyn Fn(Option<&Bytes>) -> Option<Bytes>>,
+    root: PathBuf,
 }
 
 impl ModuleSymbols {
     fn debug(&self) -> Option<&Bytes> {
         self.debug
-            .get_or_init(|| (self.find_debug)(self.loaded.as_ref()))
+            .get_or_init(|| files::debug(&self.root, &self.module, self.loaded.as_ref()))
             .as_ref()
     }
 
@@ -128,7 +128,7 @@ impl Symbols {
             debug: OnceCell::new(),
             table: OnceCell::new(),
             lines: OnceCell::new(),
-            find_debug: files::debug_finder(target, module),
+            root: files::root(target),
         });
         Symbols {
             memory: target.memory.clone(),
@@ -239,7 +239,7 @@ impl Symbols {
     pub fn live_stack(&self, target: &Target, thread: &Thread) -> Option<StackRoots> {
         let registers = thread.registers?;
         if thread.at_exit
-            && let Some(roots) = self.from_exit(target, thread)
+            && let Some(roots) = self.at_exit(target, thread)
         {
             return Some(roots);
         }
@@ -265,7 +265,7 @@ impl Symbols {
             .is_some_and(|module| module.module.name.starts_with("libumem.so"))
     }
 
-    fn from_exit(&self, target: &Target, thread: &Thread) -> Option<StackRoots> {
+    fn at_exit(&self, target: &Target, thread: &Thread) -> Option<StackRoots> {
         let frames = self.frames(target, thread, EXIT_DEPTH);
         let index = frames.iter().position(|frame| {
             let place = if frame.interrupted {

@@ -246,7 +246,7 @@ pub struct RunSpec {
 /// What became of a program that was run.
 pub enum RunOutcome {
     /// It stands at its end and can be looked at; `Target::finish` lets it end.
-    Exiting(Target),
+    Exiting(Box<Target>),
     /// It ended without a stop (SIGKILL): there is nothing to look at.
     Gone(ExitKind),
 }

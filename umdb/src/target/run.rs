@@ -103,9 +103,9 @@ pub(super) fn run(spec: &RunSpec) -> Result<RunOutcome, Error> {
     });
     match event {
         Event::Gone(kind) => Ok(RunOutcome::Gone(kind)),
-        Event::AtExit { pid, threads, exit } => {
-            Ok(RunOutcome::Exiting(open(pid, threads, exit, hold)?))
-        }
+        Event::AtExit { pid, threads, exit } => Ok(RunOutcome::Exiting(Box::new(open(
+            pid, threads, exit, hold,
+        )?))),
     }
 }
 
