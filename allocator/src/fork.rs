@@ -12,10 +12,11 @@ use crate::{
     raw::{Cell, root},
     sync,
     sys::process,
-    thread, vmem,
+    thread, unwind, vmem,
 };
 
 fn lock_all() {
+    unwind::fork_lock();
     sync::acquire(init::lock_word());
     thread::fork_lock();
     cache::fork_lock();
@@ -29,6 +30,7 @@ fn unlock_all() {
     cache::fork_unlock();
     thread::fork_unlock();
     sync::unlock(init::lock_word());
+    unwind::fork_unlock();
 }
 
 unsafe extern "C" fn prepare() {

@@ -267,6 +267,9 @@ pub mod thread_state {
     pub const LIVE: u32 = 1;
     /// The thread has ended; its magazines were given back.
     pub const EXITED: u32 = 2;
+    /// The thread was left behind by a fork, perhaps in the middle of an exchange of magazines. Its magazines are
+    /// used no more; what they hold is free.
+    pub const LOST: u32 = 3;
 }
 
 /// `Clock::kind`.

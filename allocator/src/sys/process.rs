@@ -72,6 +72,13 @@ pub fn yield_now() {
     let _ = unsafe { syscall!(Sysno::sched_yield) };
 }
 
+/// Sleeps for some nanoseconds, less than a second, or until a signal.
+pub fn pause(nanoseconds: u32) {
+    let time = [0_u64, u64::from(nanoseconds)];
+    // SAFETY: reads one timespec of two 64-bit numbers.
+    let _ = unsafe { syscall!(Sysno::nanosleep, time.as_ptr(), 0) };
+}
+
 /// Sets `errno`.
 pub fn set_errno(value: i32) {
     // SAFETY: libc gives the address of the calling thread's errno.

@@ -475,7 +475,8 @@ pub fn fork_unlock() {
     sync::unlock(&LIST_LOCK);
 }
 
-/// In the child of a fork: only the calling thread lives on; the others' magazines go to the depot.
+/// In the child of a fork only the calling thread lives on. The others may have been in the middle of an exchange: to use
+/// their magazines could hand a buffer out twice, so those stay where they are, lost to the child.
 pub fn after_fork() {
     let local = local();
     local.tid.set(process::thread_id());
@@ -483,7 +484,7 @@ pub fn after_fork() {
         if thread.address() == local.thread.get() {
             thread.tid().set(local.tid());
         } else {
-            retire(thread);
+            thread.state().store(thread_state::LOST, Ordering::Release);
         }
     }
 }

@@ -28,7 +28,8 @@ mod rules;
 pub use bounds::Bounds;
 pub use object::{Object, object_of};
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sys::process;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rules::{Frame, Rule};
 use umem_layout::stack_flag;
 
@@ -231,14 +232,47 @@ fn guess(frame: Frame, bounds: &mut Bounds) -> Option<Frame> {
 }
 
 static UNLOADS_SEEN: AtomicU64 = AtomicU64::new(0);
+/// Held by the thread that asks the loader, which takes a lock of its own for it. A fork at that moment would leave that
+/// lock held for ever in the child, so a fork waits for this one.
+static ASKING: AtomicBool = AtomicBool::new(false);
+/// Times that a fork pauses for the lock, a second in all. It goes on without it then: the forking thread itself may hold the
+/// loader's.
+const FORK_PAUSES: u32 = 10_000;
+const FORK_PAUSE: u32 = 100_000;
 
-/// Compares the loader's count of closed libraries with the one seen last. True: it has changed, all rules were
-/// forgotten, and a stack captured before must be captured again.
+fn try_ask() -> bool {
+    ASKING
+        .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok()
+}
+
+/// Compares the loader's count of closed libraries with the one seen last. True: it has changed, or another
+/// thread is asking just now; all rules were forgotten, and a stack captured before must be captured again.
 pub fn revalidate() -> bool {
+    if !try_ask() {
+        rules::forget();
+        return true;
+    }
     let now = object::unloads();
+    ASKING.store(false, Ordering::Release);
     if UNLOADS_SEEN.swap(now, Ordering::AcqRel) == now {
         return false;
     }
     rules::forget();
     true
+}
+
+/// Before a fork: no thread asks the loader from now on. See [`fork_unlock`].
+pub fn fork_lock() {
+    for _ in 0..FORK_PAUSES {
+        if try_ask() {
+            return;
+        }
+        process::pause(FORK_PAUSE);
+    }
+}
+
+/// After a fork, in both processes.
+pub fn fork_unlock() {
+    ASKING.store(false, Ordering::Release);
 }

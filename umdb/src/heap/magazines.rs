@@ -15,7 +15,7 @@ impl Heap {
         let live: Vec<Thread> = self
             .threads
             .iter()
-            .filter(|(_, t)| t.state == thread_state::LIVE)
+            .filter(|(_, t)| matches!(t.state, thread_state::LIVE | thread_state::LOST))
             .map(|(_, t)| *t)
             .collect();
         for thread in live.iter().filter(|thread| thread.caches != 0) {
