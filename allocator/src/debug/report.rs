@@ -89,6 +89,14 @@ fn cache_name(cache: CacheRef) -> [u8; 32] {
     name
 }
 
+/// Name of a cache.
+pub fn name_of(cache: CacheRef) -> Text<32> {
+    let mut text = Text::new();
+    let name = cache_name(cache);
+    text.push(name.split(|&byte| byte == 0).next().unwrap_or(&[]));
+    text
+}
+
 fn push_name(text: &mut Message, name: &[u8]) {
     text.push(name.split(|&byte| byte == 0).next().unwrap_or(&[]));
 }
