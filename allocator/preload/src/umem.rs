@@ -25,6 +25,7 @@ entry! {
     umem_free(buffer: *mut c_void, size: usize) => do_free_sized, "rdx", "rcx";
     umem_free_align(buffer: *mut c_void, size: usize) => do_free_align, "rdx", "rcx";
     umem_cache_alloc(cache: *mut c_void, flags: c_int) -> *mut c_void => do_cache_alloc, "rdx", "rcx";
+    umem_cache_destroy(cache: *mut c_void) => do_cache_destroy, "rsi", "rdx";
     umem_cache_free(cache: *mut c_void, buffer: *mut c_void) => do_cache_free, "rdx", "rcx";
 }
 
@@ -90,6 +91,11 @@ unsafe extern "C" fn do_cache_free(cache: *mut c_void, buffer: *mut c_void, sp: 
     }
 }
 
+unsafe extern "C" fn do_cache_destroy(cache: *mut c_void, sp: usize, fp: usize) {
+    // SAFETY: the contract of umem_cache_destroy(3).
+    unsafe { object::destroy(cache_of(cache), Entry { sp, fp }) };
+}
+
 /// Bytes of a C string, or nothing for null.
 ///
 /// # Safety
@@ -143,16 +149,6 @@ pub unsafe extern "C" fn umem_cache_create(
             core::ptr::null_mut()
         }
     }
-}
-
-/// See umem_cache_destroy(3).
-///
-/// # Safety
-/// umem_cache_create gave the pointer, and no thread uses the cache any more.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn umem_cache_destroy(cache: *mut c_void) {
-    // SAFETY: promised by the caller.
-    unsafe { object::destroy(cache_of(cache)) };
 }
 
 /// See umem_nofail_callback(3). Null restores the default, which ends the process with status 255.

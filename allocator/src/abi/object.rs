@@ -34,10 +34,10 @@ pub fn create(blueprint: &Blueprint<'_>) -> Result<CacheRef, Refusal> {
 ///
 /// # Safety
 /// No thread uses the cache any more.
-pub unsafe fn destroy(cache: CacheRef) -> bool {
+pub unsafe fn destroy(cache: CacheRef, entry: Entry) -> bool {
     let (name, address) = (report::name_of(cache), cache.address());
     thread::withdraw(cache);
-    let empty = cache::end_object(cache, verify_unused);
+    let empty = cache::end_object(cache, |buffer| verify_unused(buffer, entry));
     if !empty {
         let name = core::str::from_utf8(name.as_bytes()).unwrap_or("?");
         note(format_args!(
@@ -48,11 +48,15 @@ pub unsafe fn destroy(cache: CacheRef) -> bool {
 }
 
 /// Looks for writes into a free buffer whose slab is going away.
-fn verify_unused(buffer: Buffer) {
+fn verify_unused(buffer: Buffer, entry: Entry) {
     if let Err(damage) = buffer::check_unused(buffer) {
-        let entry = Entry { sp: 0, fp: 0 };
-        let subject = Subject::buffer(buffer, buffer.address);
-        report::report(&damage, &subject, &thread::call_for_report(entry));
+        report_buffer(
+            &damage,
+            buffer,
+            None,
+            &thread::call_for_report(entry),
+            entry,
+        );
     }
 }
 

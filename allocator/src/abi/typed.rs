@@ -17,6 +17,7 @@ use core::{
 entry! {
     allocate(cache) -> usize => do_allocate, "rsi", "rdx";
     free(cache, address) => do_free, "rdx", "rcx";
+    destroy(cache) => do_destroy, "rsi", "rdx";
 }
 
 unsafe extern "C" fn do_allocate(cache: usize, sp: usize, fp: usize) -> usize {
@@ -28,6 +29,11 @@ unsafe extern "C" fn do_allocate(cache: usize, sp: usize, fp: usize) -> usize {
 unsafe extern "C" fn do_free(cache: usize, address: usize, sp: usize, fp: usize) {
     // SAFETY: as above; the object is one of the cache, and its handle is being dropped.
     unsafe { object::free(CacheRef::from_address(cache), address, Entry { sp, fp }) }
+}
+
+unsafe extern "C" fn do_destroy(cache: usize, sp: usize, fp: usize) {
+    // SAFETY: as above; the typed cache is being dropped.
+    unsafe { object::destroy(CacheRef::from_address(cache), Entry { sp, fp }) };
 }
 
 /// A cache of objects of one type, which stay constructed while they are free.
@@ -168,7 +174,7 @@ impl<T> fmt::Debug for TypedCache<T> {
 impl<T> Drop for TypedCache<T> {
     fn drop(&mut self) {
         // SAFETY: objects borrow the cache, so none is in use but for those that were forgotten; no thread is in a call.
-        unsafe { object::destroy(self.cache) };
+        unsafe { destroy(self.cache.address()) };
     }
 }
 
