@@ -30,7 +30,7 @@ use crate::{
     vmem::{self, arenas},
 };
 use core::sync::atomic::Ordering;
-use umem_layout::{buffer_state, cache_flag, error_code, family, unit};
+use umem_layout::{buffer_state, cache_flag, error_code, family, policy, unit};
 
 /// Alignment of every result.
 pub const ALIGN: usize = 16;
@@ -289,6 +289,9 @@ fn release_buffer(address: usize, function: &str, entry: Entry) {
         Ok(_) => return invalid(address, function, entry),
         Err(start) => return inside(slab, start, address, function, entry),
     };
+    if buffer.cache.policy().get() & policy::SIZED == 0 {
+        return of_program(buffer, function, entry);
+    }
     if buffer.cache.flags().get() != 0 {
         return release_debugged(buffer, entry);
     }
@@ -310,6 +313,17 @@ fn release_buffer(address: usize, function: &str, entry: Entry) {
             &thread::call_for_report(entry),
         );
     }
+}
+
+/// An object of a cache of the program goes back by umem_cache_free only: it has to be in constructed state.
+#[cold]
+fn of_program(buffer: Buffer, function: &str, entry: Entry) {
+    report::invalid_address(
+        function,
+        error_code::WRONG_CACHE,
+        &Subject::buffer(buffer, buffer.address),
+        &thread::call_for_report(entry),
+    );
 }
 
 #[inline(never)]

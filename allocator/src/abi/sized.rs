@@ -118,16 +118,15 @@ fn free_slow(function: &str, address: usize, size: usize, entry: Entry) {
     let wrong = match vmem::unit_kind(address) {
         unit::UNUSED => None,
         unit::BLOCKS => wrong_block(address, size),
-        kind => wrong_buffer(address, cache::class_of_unit(kind), size, exact_class),
+        kind => cache::class_of_unit(kind)
+            .and_then(|class| wrong_buffer(address, class, size, exact_class)),
     };
     match wrong {
         None => malloc::release_as(function, address, entry),
-        Some((damage, subject)) => refuse(&damage, &subject, entry),
+        Some((damage, subject)) => {
+            report::report(&damage, &subject, &thread::call_for_report(entry));
+        }
     }
-}
-
-fn refuse(damage: &Damage, subject: &Subject, entry: Entry) {
-    report::report(damage, subject, &thread::call_for_report(entry));
 }
 
 fn bad_size(allocated: usize, freed: usize) -> Damage {
@@ -152,29 +151,21 @@ fn wrong_block(address: usize, size: usize) -> Option<(Damage, Subject)> {
     })
 }
 
-/// A live buffer that was allocated with another size, as far as that can be told; or one of a cache of the program.
+/// A live buffer that was allocated with another size, as far as that can be told.
 fn wrong_buffer(
     address: usize,
-    class: Option<usize>,
+    class: usize,
     size: usize,
     exact_class: bool,
 ) -> Option<(Damage, Subject)> {
     let buffer = Buffer::at(vmem::slab_at(address)?, address).ok()?;
-    let subject = || Subject::buffer(buffer, address);
-    let Some(class) = class else {
-        let damage = Damage {
-            code: error_code::WRONG_CACHE,
-            ..bad_size(0, 0)
-        };
-        return Some((damage, subject()));
-    };
     let allocated = match buffer.requested() {
         Some(_) if !buffer.is_allocated() => return None,
         Some(requested) => requested,
         None if fits_class(class, size, exact_class) => return None,
         None => cache::class_size(class),
     };
-    (allocated != size).then(|| (bad_size(allocated, size), subject()))
+    (allocated != size).then(|| (bad_size(allocated, size), Subject::buffer(buffer, address)))
 }
 
 fn fits_class(class: usize, size: usize, exact: bool) -> bool {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <umem.h>
 #include <unistd.h>
@@ -574,10 +575,12 @@ static void check_fork(void)
 
 static void misuse(const char *which)
 {
+    struct rlimit no_core = {0, 0};
     umem_cache_t *one = umem_cache_create("cache_one", 100, 0, NULL, NULL, NULL, NULL, NULL, 0);
     umem_cache_t *two = umem_cache_create("cache_two", 100, 0, NULL, NULL, NULL, NULL, NULL, 0);
     vmem_t *arena = vmem_create("victim", base, 1000, 1, NULL, NULL, NULL, 0, VM_NOSLEEP);
     char *object = umem_cache_alloc(one, UMEM_NOFAIL), *range = vmem_alloc(arena, 10, VM_PANIC);
+    setrlimit(RLIMIT_CORE, &no_core);
     if (!strcmp(which, "size"))
         umem_free(umem_alloc(100, UMEM_NOFAIL), 200);
     if (!strcmp(which, "size_near"))
@@ -594,6 +597,10 @@ static void misuse(const char *which)
     }
     if (!strcmp(which, "inside"))
         umem_cache_free(one, object + 16), umem_cache_destroy(one);
+    if (!strcmp(which, "by_free"))
+        free(object);
+    if (!strcmp(which, "by_size"))
+        umem_free(object, 100);
     if (!strcmp(which, "no_buffer"))
         umem_cache_free(one, &object);
     if (!strcmp(which, "range_unknown"))
