@@ -8,6 +8,8 @@ use umem_tests::{Outcome, artifacts::artifacts, need, need_program};
 
 /// Debugging as the environment asks for it; the last is production.
 const DEBUG: [&str; 4] = ["default", "guards", "audit", ""];
+/// Options that change the way of an allocation: `UMEM_DEBUG`, `UMEM_OPTIONS`.
+const WAYS: [(&str, &str); 2] = [("contents", ""), ("", "nomagazines")];
 
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -56,10 +58,10 @@ impl Program {
         })
     }
 
-    fn run(&self, debug: &str, arguments: &[&str]) -> Output {
+    fn run(&self, debug: &str, options: &str, arguments: &[&str]) -> Output {
         Command::new(&self.file)
             .args(arguments)
-            .env_remove("UMEM_OPTIONS")
+            .env("UMEM_OPTIONS", options)
             .env_remove("UMEM_LOGGING")
             .env("UMEM_DEBUG", debug)
             .output()
@@ -79,10 +81,14 @@ fn text(output: &Output) -> String {
 #[test]
 fn every_call_does_what_the_manual_says() {
     let program = need!(Program::build());
-    for debug in DEBUG {
-        let output = program.run(debug, &[]);
+    for (debug, options) in DEBUG.map(|debug| (debug, "")).into_iter().chain(WAYS) {
+        let output = program.run(debug, options, &[]);
         let is_ok = output.status.success() && output.stdout == b"ok\n" && output.stderr.is_empty();
-        assert!(is_ok, "UMEM_DEBUG={debug}: {}", text(&output));
+        assert!(
+            is_ok,
+            "UMEM_DEBUG={debug} UMEM_OPTIONS={options}: {}",
+            text(&output)
+        );
     }
 }
 
@@ -145,7 +151,7 @@ fn misuse_ends_with_a_message() {
             if needs_debugging && debug.is_empty() {
                 continue;
             }
-            let output = program.run(debug, &[misuse]);
+            let output = program.run(debug, "", &[misuse]);
             let said = text(&output);
             let aborted = said.contains("SIGABRT");
             assert!(

@@ -625,7 +625,7 @@ static void misuse(const char *which)
 int main(int count, char **arguments)
 {
     const char *debug = getenv("UMEM_DEBUG");
-    guarded = debug != NULL && *debug != 0;
+    guarded = debug != NULL && *debug != 0 && strcmp(debug, "contents") != 0;
     if (count > 1)
         misuse(arguments[1]);
     check_reap();
