@@ -14,6 +14,7 @@ use crate::{
     sys::process,
     thread, unwind, vmem,
 };
+use core::sync::atomic::{AtomicBool, Ordering};
 
 fn lock_all() {
     unwind::fork_lock();
@@ -44,11 +45,15 @@ unsafe extern "C" fn parent() {
 unsafe extern "C" fn child() {
     unlock_all();
     root().pid().set(process::process_id());
+    cache::after_fork();
     thread::after_fork();
 }
 
-/// Registers the handlers; once, from a constructor.
+/// Registers the handlers, at the first call: early, from a constructor.
 pub fn register() {
-    // SAFETY: the handlers live as long as the library and have the required signature.
-    unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::AcqRel) {
+        // SAFETY: the handlers live as long as the library and have the required signature.
+        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    }
 }

@@ -51,11 +51,11 @@ fn build() -> bool {
         message::note(format_args!("umem: no memory for stacks\n"));
     }
     log::initialize();
-    let built = vmem::initialize() && vmem::create_all() && cache::initialize();
-    if !built {
-        message::note(format_args!("umem: no memory for the first caches\n"));
+    if !vmem::initialize() || !vmem::create_all() {
+        message::note(format_args!("umem: no memory for the first arenas\n"));
         return false;
     }
+    cache::initialize();
     thread::initialize();
     true
 }

@@ -1,10 +1,12 @@
 //! `umem`: a slab, magazine and vmem allocator that publishes its state for the debugger `umdb`.
 //!
+//! In a Rust program [`Umem`] is a global allocator, and [`TypedCache`] keeps constructed objects of one type.
+//!
 //! As a preloaded library it is built by the crate `umem-preload`, which exports the malloc family over this one.
 //! Layers, each using only those before it:
 //!
 //! ```text
-//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → malloc, stats
+//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → malloc, stats → abi
 //! ```
 //!
 //! Locks, outermost first: init; list of threads; list of caches; a cache's depot; a cache's slab layer; list of arenas; an arena;
@@ -12,9 +14,12 @@
 //! called.
 #![no_std]
 
+pub use abi::{Object, TypedCache, Umem};
+
 #[cfg(test)]
 extern crate std;
 
+pub mod abi;
 pub mod cache;
 pub mod debug;
 pub mod fork;

@@ -19,6 +19,7 @@ use crate::{
     debug::{
         Call,
         buffer::{self, Buffer},
+        inject,
         report::{self, Subject},
     },
     init,
@@ -29,7 +30,7 @@ use crate::{
     vmem::{self, arenas},
 };
 use core::sync::atomic::Ordering;
-use umem_layout::{buffer_state, cache_flag, error_code, family, unit};
+use umem_layout::{buffer_state, cache_flag, error_code, family, policy, unit};
 
 /// Alignment of every result.
 pub const ALIGN: usize = 16;
@@ -55,12 +56,19 @@ pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
 #[cold]
 #[inline(never)]
 fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
-    let address = if init::ensure() {
-        allocate_ready(size, family, entry)
-    } else {
-        None
-    };
-    address.unwrap_or_else(out_of_memory)
+    if inject::strikes() {
+        return out_of_memory();
+    }
+    allocate_sure(size, family, entry).unwrap_or_else(out_of_memory)
+}
+
+/// Allocates as [`allocate`] does, but without failure injection, and `errno` is left alone.
+#[inline]
+pub fn allocate_sure(size: usize, family: u8, entry: Entry) -> Option<usize> {
+    if !init::ensure() {
+        return None;
+    }
+    allocate_ready(size, family, entry)
 }
 
 fn out_of_memory() -> usize {
@@ -111,7 +119,7 @@ fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> 
     }
 }
 
-fn call_with_stack(call: &Call, entry: Entry) -> Call {
+pub(crate) fn call_with_stack(call: &Call, entry: Entry) -> Call {
     if call.stack == 0 {
         thread::call_for_report(entry)
     } else {
@@ -147,14 +155,21 @@ pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> 
     if align <= ALIGN {
         return allocate(size, family, entry);
     }
-    if !init::ensure() {
+    if inject::strikes() {
         return out_of_memory();
     }
-    let found = match aligned_class(size, align) {
+    allocate_aligned_sure(size, align, family, entry).unwrap_or_else(out_of_memory)
+}
+
+/// Allocates as [`allocate_aligned`] does, but without failure injection.
+pub fn allocate_aligned_sure(size: usize, align: usize, family: u8, entry: Entry) -> Option<usize> {
+    if !init::ensure() {
+        return None;
+    }
+    match aligned_class(size, align) {
         Some(class) => allocate_from_class(class, size, family, entry),
         None => allocate_block(arenas().memalign, size, align.max(PAGE), family, entry),
-    };
-    found.unwrap_or_else(out_of_memory)
+    }
 }
 
 /// The smallest class whose every buffer lies at a multiple of `align`. Classes of up to a page are better than a
@@ -203,7 +218,7 @@ const PURGE_MIN: usize = 1 << 20;
 /// # Safety
 /// The range belongs to the caller.
 #[inline(never)]
-unsafe fn zero(address: usize, size: usize) {
+pub(crate) unsafe fn zero(address: usize, size: usize) {
     let (start, end) = (
         vmem::round_up(address, PAGE),
         (address + size) & !(PAGE - 1),
@@ -243,14 +258,18 @@ pub unsafe fn release(address: usize, entry: Entry) {
 
 /// The class of an address, from the first region's map alone.
 #[inline(always)]
-fn fast_class(address: usize) -> Option<usize> {
+pub(crate) fn fast_class(address: usize) -> Option<usize> {
     cache::class_of_unit(vmem::first_unit_kind(address))
 }
 
 #[cold]
 #[inline(never)]
 fn release_slow(address: usize, entry: Entry) {
-    let function = "free";
+    release_as("free", address, entry);
+}
+
+/// Frees an address for a function that is named in error reports.
+pub(crate) fn release_as(function: &str, address: usize, entry: Entry) {
     if !init::ensure() {
         return invalid(address, function, entry);
     }
@@ -270,6 +289,9 @@ fn release_buffer(address: usize, function: &str, entry: Entry) {
         Ok(_) => return invalid(address, function, entry),
         Err(start) => return inside(slab, start, address, function, entry),
     };
+    if buffer.cache.policy().get() & policy::SIZED == 0 {
+        return of_program(buffer, function, entry);
+    }
     if buffer.cache.flags().get() != 0 {
         return release_debugged(buffer, entry);
     }
@@ -293,6 +315,17 @@ fn release_buffer(address: usize, function: &str, entry: Entry) {
     }
 }
 
+/// An object of a cache of the program goes back by umem_cache_free only: it has to be in constructed state.
+#[cold]
+fn of_program(buffer: Buffer, function: &str, entry: Entry) {
+    report::invalid_address(
+        function,
+        error_code::WRONG_CACHE,
+        &Subject::buffer(buffer, buffer.address),
+        &thread::call_for_report(entry),
+    );
+}
+
 #[inline(never)]
 fn release_debugged(buffer: Buffer, entry: Entry) {
     let call = thread::call(entry);
@@ -312,7 +345,7 @@ fn release_debugged(buffer: Buffer, entry: Entry) {
     }
 }
 
-fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
+pub(crate) fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
     [arenas().oversize, arenas().memalign]
         .into_iter()
         .find_map(|arena| vmem::find(arena, address).map(|block| (arena, block)))
@@ -339,7 +372,7 @@ fn release_block(address: usize, function: &str, entry: Entry) {
     }
 }
 
-fn block_subject(block: SegmentRef, address: usize) -> Subject {
+pub(crate) fn block_subject(block: SegmentRef, address: usize) -> Subject {
     Subject {
         buffer: Some(block.buffer().get() as usize),
         record: Some(block.record()).filter(|record| record.alloc_time().get() != 0),
@@ -349,7 +382,7 @@ fn block_subject(block: SegmentRef, address: usize) -> Subject {
 }
 
 #[cold]
-fn invalid(address: usize, function: &str, entry: Entry) {
+pub(crate) fn invalid(address: usize, function: &str, entry: Entry) {
     let call = if init::ensure() {
         thread::call_for_report(entry)
     } else {
@@ -368,7 +401,13 @@ fn invalid(address: usize, function: &str, entry: Entry) {
 }
 
 #[cold]
-fn inside(slab: crate::raw::SlabRef, start: usize, address: usize, function: &str, entry: Entry) {
+pub(crate) fn inside(
+    slab: crate::raw::SlabRef,
+    start: usize,
+    address: usize,
+    function: &str,
+    entry: Entry,
+) {
     let subject = match Buffer::at(slab, start) {
         Ok(buffer) => Subject::buffer(buffer, address),
         Err(_) => Subject::address(address),

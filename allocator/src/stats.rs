@@ -38,13 +38,12 @@ pub fn totals() -> Totals {
         heap: arenas().top.total().get() as usize,
         ..Totals::default()
     };
-    for class in 0..cache::CLASSES {
-        let cache = cache::classes(class);
+    cache::for_each(|cache| {
         let (allocs, frees) = live(cache);
         totals.allocs += allocs;
         totals.frees += frees;
         totals.in_use += allocs.saturating_sub(frees) as usize * cache.buffer_size().get() as usize;
-    }
+    });
     for arena in [arenas().oversize, arenas().memalign] {
         totals.blocks += arena.allocs().get().saturating_sub(arena.frees().get()) as usize;
         totals.block_bytes += arena.in_use().get() as usize;
@@ -59,7 +58,11 @@ pub fn trim() -> bool {
     if !init::ensure() {
         return false;
     }
-    (0..cache::CLASSES).for_each(|class| cache::reap(cache::classes(class)));
+    let mut last = 0;
+    while let Some(hold) = cache::next_held(last) {
+        last = hold.cache().id().get();
+        cache::reap(hold.cache());
+    }
     let spots = [
         arenas().default,
         arenas().oversize,

@@ -139,6 +139,8 @@ pub mod policy {
     pub const BLOCKS: u32 = 1 << 5;
     /// Audited twin that serves samples; `Cache::origin` names the cache it stands for.
     pub const TWIN: u32 = 1 << 6;
+    /// Arena of the program: its numbers need not be addresses, and the allocator touches nothing there.
+    pub const FOREIGN: u32 = 1 << 7;
 }
 
 /// State of a buffer in the per-slab array `Slab::states`.

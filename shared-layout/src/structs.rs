@@ -217,10 +217,14 @@ published! {
         0x154 depot_lock: u32,
         /// Size class served for malloc, plus one; zero when none.
         0x158 size_class: u32,
+        /// Entry of the cache in each thread's array of magazines, plus one; zero when it has none.
+        0x15c thread_slot: u32,
+        /// Users within the allocator that the end of the cache waits for.
+        0x160 holds: u32,
         /// Zero.
-        0x15c reserved0: u32,
+        0x164 reserved0: u32,
         /// Zero.
-        0x160 reserved: [u64; 7],
+        0x168 reserved: [u64; 6],
     }
 
     /// A vmem arena.
@@ -269,8 +273,14 @@ published! {
         0x2a0 free_mask: u64,
         /// Bytes of free segments whose pages were not given back to the system, at least.
         0x2a8 dirty: u64,
+        /// Function of the program that imports a span, or zero.
+        0x2b0 import: u64,
+        /// Function of the program that takes a span back, or zero.
+        0x2b8 release: u64,
+        /// [`Segment`] behind which next fit goes on, or zero.
+        0x2c0 rotor: u64,
         /// Zero.
-        0x2b0 reserved: [u64; 6],
+        0x2c8 reserved: [u64; 3],
     }
 
     /// A boundary tag: a span of an arena, or a piece of one.

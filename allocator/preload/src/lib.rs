@@ -1,11 +1,8 @@
-//! `libumem.so`: the malloc family over the `umem` crate, for LD_PRELOAD and for linking.
+//! `libumem.so`: the malloc family and libumem's own functions over the `umem` crate, for LD_PRELOAD and for linking.
 //!
 //! Every entry is a naked function that hands its stack pointer and frame pointer to the function that does
 //! the work, so that stacks begin at the caller of malloc and not inside of the allocator.
 #![cfg_attr(not(test), no_std)]
-
-mod cxx;
-mod glibc;
 
 use core::ffi::{c_int, c_void};
 use umem_core::{
@@ -35,7 +32,7 @@ static CONSTRUCTOR: extern "C" fn() = {
     construct
 };
 
-/// `entry! { malloc(size) => do_malloc }`: the exported name is a naked function that adds the stack pointer and
+/// `entry! { malloc(size) => do_malloc, "rsi", "rdx" }`: the exported name is a naked function that adds the stack pointer and
 /// the frame pointer of its entry as the next two arguments.
 macro_rules! entry {
     ($($name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)? => $body:ident, $first:literal, $second:literal;)*) => { $(
@@ -56,6 +53,11 @@ macro_rules! entry {
         }
     )* };
 }
+
+mod cxx;
+mod glibc;
+mod umem;
+mod vmem;
 
 entry! {
     malloc(size: usize) -> *mut c_void => do_malloc, "rsi", "rdx";

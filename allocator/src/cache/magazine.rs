@@ -124,3 +124,12 @@ pub fn reap(cache: CacheRef) {
         put_empty(cache, magazine);
     }
 }
+
+/// Gives the empty magazines of a cache that ends back to metadata; full ones were reaped before.
+pub(super) fn free_all(cache: CacheRef) {
+    while let Some(magazine) = locked(cache, || {
+        pop(cache.depot_empty(), cache.depot_empty_count())
+    }) {
+        vmem::free(arenas().internal, magazine.address());
+    }
+}

@@ -12,33 +12,40 @@
 //!    what is written into a freed buffer can only be found while the buffer is there.
 //! 3. Chunks are taken lowest first in production (dense, few pages), and round-robin in debugged caches, so that a freed buffer is
 //!    reused as late as its slab allows.
-//! 4. Locks: list of caches, then a cache's depot, then its slab layer.
+//! 4. Programs make caches of their own (`object`). A chunk is constructed when it is first handed out and stays so while it
+//!    is free, since nothing is written into it; it is destructed when its slab goes (`constructed`). With trailers, which overwrite
+//!    free chunks, both happen at each allocation and free.
+//! 5. Locks: list of caches, then a cache's depot, then its slab layer.
 #![allow(unsafe_code)]
 
+mod constructed;
+mod list;
 mod magazine;
+mod object;
 mod sizes;
 mod slab;
 
+pub use constructed::{Constructor, Destructor, Reclaim, construct, destruct, is_tagged, reclaim};
+pub use list::{
+    Hold, SLOTS, after_fork, for_each, fork_lock, fork_unlock, hold, next_held, of_slot,
+};
 pub use magazine::{get_empty, get_full, put_empty, put_full, reap, round};
+pub use object::{Blueprint, Refusal, create_object, end_object};
 pub use sizes::{CLASSES, LARGEST, class_for, class_of_unit, class_size, classes, initialize};
 pub use slab::{Taken, abandon, batch, give_back, take};
 
 use crate::{
     raw::{CacheRef, Cell, Global, padded_name, root},
-    sync,
     vmem::{UNIT, arenas, round_up},
 };
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use umem_layout::{Cache, Plain, Trailer, cache_flag, create_flag, policy};
+use umem_layout::{Cache, Plain, Trailer, cache_flag, policy};
 
-/// Caches that can exist. Caches made by programs will come from metadata.
+/// Caches of the library; those of programs come from metadata.
 const CACHES_MAX: usize = 64;
 
 static TABLE: Global<[Cache; CACHES_MAX]> = Global::new([Cache::ZERO; CACHES_MAX]);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static LIST_LOCK: AtomicU32 = AtomicU32::new(0);
 
-/// The cache with this number in order of creation.
+/// The cache of the library with this number in order of creation.
 #[inline(always)]
 pub fn cache(index: usize) -> CacheRef {
     debug_assert!(index < CACHES_MAX);
@@ -55,36 +62,39 @@ const fn promised_align(size: usize) -> usize {
     }
 }
 
-/// Derives the numbers of a cache from its size and the debug flags.
-fn describe(size: usize, flags: u32) -> Cache {
+/// Alignment of the chunks of a size class: by nature in production, as promised with trailers.
+fn class_align(size: usize, flags: u32) -> usize {
+    match flags & cache_flag::REDZONE {
+        0 => (1 << size.trailing_zeros()).clamp(16, 4096),
+        _ => promised_align(size),
+    }
+}
+
+/// Bytes from one buffer to the next.
+fn chunk_size(size: usize, align: usize, flags: u32) -> usize {
+    match flags & cache_flag::REDZONE {
+        0 => round_up(size, align),
+        _ => round_up(size.next_multiple_of(8) + size_of::<Trailer>(), align),
+    }
+}
+
+/// Derives the numbers of a cache from the size and alignment of its buffers, the debug flags, and the size of its slabs.
+fn describe(size: usize, align: usize, flags: u32, slab: usize) -> Cache {
     let tagged = flags & cache_flag::REDZONE != 0;
-    let align = if tagged {
-        promised_align(size)
-    } else {
-        (1 << size.trailing_zeros()).clamp(16, 4096)
-    };
     let trailer = if tagged { size.next_multiple_of(8) } else { 0 };
-    let chunk = round_up(
-        if tagged {
-            trailer + size_of::<Trailer>()
-        } else {
-            size
-        },
-        align,
-    );
+    let chunk = chunk_size(size, align, flags);
     let verify_max = match root().verify_max().get() as usize {
         0 => usize::MAX,
         bytes => bytes.next_multiple_of(8),
     };
-    let slab = UNIT;
     let capacity = slab / chunk;
+    let hash = if flags & cache_flag::AUDIT != 0 {
+        cache_flag::HASH
+    } else {
+        0
+    };
     Cache {
-        flags: flags
-            | if flags & cache_flag::AUDIT != 0 {
-                cache_flag::HASH
-            } else {
-                0
-            },
+        flags: flags | hash,
         buffer_size: size as u64,
         chunk_size: chunk as u64,
         align: align as u64,
@@ -97,54 +107,19 @@ fn describe(size: usize, flags: u32) -> Cache {
     }
 }
 
-/// Creates a cache that draws its slabs from the default arena. None: too many caches.
-fn create(name: &[u8], size: usize, size_class: u32, magazine_rounds: u32) -> Option<CacheRef> {
-    let _guard = sync::lock(&LIST_LOCK);
-    let index = COUNT.load(Ordering::Relaxed);
-    if index == CACHES_MAX {
-        return None;
-    }
+/// Creates the cache of a size class.
+fn create_class(name: &[u8], size: usize, class: usize, magazine_rounds: u32) -> CacheRef {
     let flags = root().debug_flags().get();
-    let new = cache(index);
+    let new = cache(class);
     new.initialize(Cache {
-        prev: index
-            .checked_sub(1)
-            .map_or(0, |before| cache(before).link()),
         name: padded_name(name),
-        id: index as u32 + 1,
-        cflags: if size_class == 0 {
-            create_flag::INTERNAL
-        } else {
-            0
-        },
-        policy: policy::USER | if size_class == 0 { 0 } else { policy::SIZED },
+        policy: policy::USER | policy::SIZED,
         arena: arenas().default.link(),
-        size_class,
+        size_class: class as u32 + 1,
+        thread_slot: class as u32 + 1,
         magazine_rounds: if flags == 0 { magazine_rounds } else { 0 },
-        ..describe(size, flags)
+        ..describe(size, class_align(size, flags), flags, UNIT)
     });
-    match index {
-        0 => root().caches().store(new.link(), Ordering::Release),
-        _ => cache(index - 1).next().store(new.link(), Ordering::Release),
-    }
-    COUNT.store(index + 1, Ordering::Release);
-    Some(new)
-}
-
-/// Takes every lock of this layer, outermost first.
-pub fn fork_lock() {
-    sync::acquire(&LIST_LOCK);
-    for index in 0..COUNT.load(Ordering::Acquire) {
-        sync::acquire(cache(index).depot_lock());
-        sync::acquire(cache(index).slab_lock());
-    }
-}
-
-/// Lets go of what [`fork_lock`] took.
-pub fn fork_unlock() {
-    for index in 0..COUNT.load(Ordering::Acquire) {
-        sync::unlock(cache(index).slab_lock());
-        sync::unlock(cache(index).depot_lock());
-    }
-    sync::unlock(&LIST_LOCK);
+    list::append(new);
+    new
 }

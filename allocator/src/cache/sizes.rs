@@ -1,6 +1,6 @@
 //! The size classes of malloc.
 
-use super::{cache, create};
+use super::{cache, create_class};
 use crate::{debug::message::Text, raw::CacheRef};
 use core::fmt::Write;
 use umem_layout::unit;
@@ -66,7 +66,7 @@ pub fn classes(class: usize) -> CacheRef {
 }
 
 /// Rounds of a magazine: many for small chunks, few for large ones, so that a magazine holds at most 64 KiB or so.
-const fn rounds_for(size: u16) -> u32 {
+pub(super) const fn rounds_for(size: usize) -> u32 {
     match size {
         0..=256 => 63,
         257..=1152 => 31,
@@ -76,18 +76,13 @@ const fn rounds_for(size: u16) -> u32 {
 }
 
 /// Creates the caches of all classes.
-pub fn initialize() -> bool {
-    SIZES.iter().enumerate().all(|(class, &size)| {
+pub fn initialize() {
+    for (class, &size) in SIZES.iter().enumerate() {
         let mut name = Text::<32>::new();
         let _ = write!(name, "umem_alloc_{size}");
-        create(
-            name.as_bytes(),
-            usize::from(size),
-            class as u32 + 1,
-            rounds_for(size),
-        )
-        .is_some()
-    })
+        let size = usize::from(size);
+        create_class(name.as_bytes(), size, class, rounds_for(size));
+    }
 }
 
 #[cfg(test)]

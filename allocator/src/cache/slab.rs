@@ -1,8 +1,9 @@
 //! The slab layer of a cache.
 
+use super::constructed;
 use crate::{
     debug::buffer::Buffer,
-    raw::{Bitmap, CacheRef, Cell, SlabRef, byte},
+    raw::{ArenaRef, Bitmap, CacheRef, Cell, SlabRef, byte},
     sync,
     vmem::{self, UNIT, arenas},
 };
@@ -29,7 +30,12 @@ fn bitmap(slab: SlabRef) -> Bitmap {
 }
 
 fn is_debugged(cache: CacheRef) -> bool {
-    cache.trailer_offset().get() != 0
+    constructed::is_tagged(cache)
+}
+
+/// Address of a chunk.
+pub(super) fn chunk_address(slab: SlabRef, index: usize) -> usize {
+    slab.base().get() as usize + index * slab.chunk_size().get() as usize
 }
 
 // ---- list of slabs with free chunks, under the slab lock ----
@@ -73,9 +79,8 @@ fn take_locked(cache: CacheRef) -> Option<Taken> {
     }
     cache.slab_allocs().add(1);
     let fresh = index as u32 >= slab.carved().get();
-    let address = slab.base().get() as usize + index * slab.chunk_size().get() as usize;
     let buffer = Buffer {
-        address,
+        address: chunk_address(slab, index),
         cache,
         slab,
         index,
@@ -187,11 +192,12 @@ impl Arrays {
         let chunks = cache.slab_capacity().get() as usize;
         let bitmap = Bitmap::bytes(chunks);
         if !is_debugged(cache) {
+            let bitmaps = 1 + usize::from(constructed::is_kept(cache));
             return Self {
                 states: 0,
                 families: 0,
                 records: 0,
-                total: bitmap,
+                total: bitmap * bitmaps,
             };
         }
         let (states, families) = (bitmap, bitmap + chunks);
@@ -226,7 +232,7 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         return fail(cache);
     };
     let metadata = aux.start().get() as usize;
-    let Some(memory) = vmem::alloc(arenas().default, size, UNIT) else {
+    let Some((start, slab)) = alloc_units(source(cache), size) else {
         vmem::free(arenas().internal, metadata);
         return fail(cache);
     };
@@ -234,8 +240,6 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         // SAFETY: the piece of metadata has `total` bytes and belongs to this slab alone.
         unsafe { byte(metadata, index) }.set(0);
     }
-    let start = memory.start().get() as usize;
-    let slab = vmem::slab_slot(start)?;
     let at = |offset: usize| {
         if offset == 0 {
             0
@@ -261,6 +265,22 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
     mark(cache, start, size);
     slab.kind().store(slab_kind::SLAB, Ordering::Release);
     Some(slab)
+}
+
+fn source(cache: CacheRef) -> ArenaRef {
+    // SAFETY: a cache names the arena that it was created with.
+    unsafe { ArenaRef::from_address(cache.arena().get() as usize) }
+}
+
+/// Units for a slab, with its structure. Arenas of programs may hand out memory that has none; it goes back.
+fn alloc_units(arena: ArenaRef, size: usize) -> Option<(usize, SlabRef)> {
+    let memory = vmem::alloc_span(arena, size, UNIT)?;
+    let start = memory.start().get() as usize;
+    let slot = vmem::slab_slot(start).filter(|_| vmem::slab_slot(start + size - 1).is_some());
+    if slot.is_none() {
+        vmem::free(arena, start);
+    }
+    Some((start, slot?))
 }
 
 fn fail(cache: CacheRef) -> Option<SlabRef> {
@@ -311,7 +331,30 @@ fn adopt(cache: CacheRef, slab: SlabRef) {
         .set(cache.buffers_max().get().max(cache.buffers().get()));
 }
 
+/// Destroys the slabs of a cache that ends, but for those with taken chunks. `look_at` is called for each chunk that was ever
+/// handed out.
+pub(super) fn destroy_empty(cache: CacheRef, look_at: impl Fn(Buffer)) {
+    let mut next = link(cache.partial().get());
+    while let Some(slab) = next {
+        next = link(slab.next().get());
+        if slab.allocated().get() != 0 {
+            continue;
+        }
+        (0..slab.carved().get() as usize)
+            .filter_map(|index| Buffer::at(slab, chunk_address(slab, index)).ok())
+            .for_each(&look_at);
+        {
+            let _guard = sync::lock(cache.slab_lock());
+            list_remove(cache, slab);
+            cache.slab_destroys().add(1);
+            cache.buffers().subtract(u64::from(slab.capacity().get()));
+        }
+        destroy(cache, slab);
+    }
+}
+
 fn destroy(cache: CacheRef, slab: SlabRef) {
+    constructed::destruct_all(cache, slab);
     let size = cache.slab_size().get() as usize;
     let start = (slab.base().get() - u64::from(slab.color().get())) as usize;
     let metadata = slab.bitmap().get() as usize;
@@ -322,5 +365,5 @@ fn destroy(cache: CacheRef, slab: SlabRef) {
     }
     vmem::mark_units(start, size, unit::UNUSED);
     vmem::free(arenas().internal, metadata);
-    vmem::free(arenas().default, start);
+    vmem::free(source(cache), start);
 }

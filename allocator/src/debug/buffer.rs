@@ -116,6 +116,12 @@ impl Buffer {
             .filter(|&size| size <= self.cache.buffer_size().get() as usize)
     }
 
+    /// Whether the program holds the buffer, in caches that know.
+    pub fn is_allocated(self) -> bool {
+        self.state()
+            .is_some_and(|state| state.load(Ordering::Acquire) == buffer_state::ALLOCATED)
+    }
+
     fn has(self, flag: u32) -> bool {
         self.cache.flags().get() & flag != 0
     }
@@ -203,6 +209,17 @@ fn record_free(record: RecordRef, call: &Call) {
 /// # Errors
 /// What was found damaged. A double free leaves the buffer as it is; in other cases it is to be abandoned.
 pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
+    claim(buffer, call)?;
+    fill_freed(buffer);
+    Ok(())
+}
+
+/// The first half of [`freed`]: checks a buffer that the program gives back, and records the free. Its contents are still those
+/// that the program left.
+///
+/// # Errors
+/// As for [`freed`].
+pub fn claim(buffer: Buffer, call: &Call) -> Result<(), Damage> {
     if let Some(state) = buffer.state() {
         let taken = state.compare_exchange(
             buffer_state::ALLOCATED,
@@ -219,6 +236,11 @@ pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
         record_free(record, call);
         buffer.log(call, operation::FREE, u64::from(record.requested().get()));
     }
+    Ok(())
+}
+
+/// The second half of [`freed`]: fill and trailer of a free buffer.
+pub fn fill_freed(buffer: Buffer) {
     if let Some(trailer) = buffer.trailer() {
         if buffer.has(cache_flag::DEADBEEF) {
             fill_words(
@@ -232,7 +254,18 @@ pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
         trailer.record().set(record);
         trailer.state().set(record ^ TRAILER_FREE);
     }
-    Ok(())
+}
+
+/// Checks a buffer that is free in its slab; what is not free is no damage.
+///
+/// # Errors
+/// What was found damaged.
+pub fn check_unused(buffer: Buffer) -> Result<(), Damage> {
+    let is_free = |state: &AtomicU8| state.load(Ordering::Acquire) == buffer_state::FREE;
+    match buffer.trailer() {
+        Some(trailer) if buffer.state().is_some_and(is_free) => check_free(buffer, trailer),
+        _ => Ok(()),
+    }
 }
 
 /// Checks a free buffer: trailer and fill.

@@ -61,7 +61,10 @@ const DEBUG: &[(&str, Action)] = &[
     ("checknull", Missing),
     ("firewall", Missing),
     ("lite", Missing),
-    ("mtbf", Missing),
+    (
+        "mtbf",
+        Number(|o, n| o.mtbf = u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX)),
+    ),
     ("nosignal", Missing),
     ("quarantine", Missing),
     ("random", Missing),

@@ -29,6 +29,8 @@ pub struct Subject {
     pub slab: u64,
     /// Owning cache.
     pub cache: Option<CacheRef>,
+    /// Cache that the call named.
+    pub named: Option<CacheRef>,
     /// Requested bytes, if known.
     pub requested: Option<usize>,
 }
@@ -42,6 +44,7 @@ impl Subject {
             record: None,
             slab: 0,
             cache: None,
+            named: None,
             requested: None,
         }
     }
@@ -54,6 +57,7 @@ impl Subject {
             record: buffer.record(),
             slab: buffer.slab.link(),
             cache: Some(buffer.cache),
+            named: None,
             requested: buffer.requested(),
         }
     }
@@ -70,6 +74,7 @@ fn headline(code: u32) -> &'static str {
         error_code::BAD_TRAILER => "boundary tag corrupted: write past end of buffer",
         error_code::BAD_BASE => "invalid free: address is inside of a buffer",
         error_code::WRONG_CACHE => "buffer freed to wrong cache",
+        error_code::BAD_SIZE => "bad free: freed with another size than it was allocated with",
         _ => "allocator structures corrupted",
     }
 }
@@ -82,6 +87,14 @@ fn cache_name(cache: CacheRef) -> [u8; 32] {
         *slot = unsafe { crate::raw::byte(address, index) }.get();
     }
     name
+}
+
+/// Name of a cache.
+pub fn name_of(cache: CacheRef) -> Text<32> {
+    let mut text = Text::new();
+    let name = cache_name(cache);
+    text.push(name.split(|&byte| byte == 0).next().unwrap_or(&[]));
+    text
 }
 
 fn push_name(text: &mut Message, name: &[u8]) {
@@ -132,13 +145,7 @@ pub fn report(damage: &Damage, subject: &Subject, call: &Call) {
 
 fn describe(text: &mut Message, damage: &Damage, subject: &Subject) {
     let _ = writeln!(text, "umem allocator: {}", headline(damage.code));
-    if damage.expected != damage.found {
-        let _ = writeln!(
-            text,
-            "first difference at offset {:#x}: {:#x} expected, {:#x} found",
-            damage.offset, damage.expected, damage.found
-        );
-    }
+    describe_damage(text, damage, subject);
     let _ = write!(text, "address={:#x}", subject.address);
     if let Some(buffer) = subject.buffer {
         let _ = write!(text, "  buffer={buffer:#x}");
@@ -154,6 +161,30 @@ fn describe(text: &mut Message, damage: &Damage, subject: &Subject) {
         push_name(text, &cache_name(cache));
     }
     text.push(b"\n");
+}
+
+fn describe_damage(text: &mut Message, damage: &Damage, subject: &Subject) {
+    match (damage.code, subject.cache, subject.named) {
+        (error_code::BAD_SIZE, _, _) => {
+            let (freed, allocated) = (damage.found, damage.expected);
+            let _ = writeln!(text, "free size ({freed}) != alloc size ({allocated})");
+        }
+        (error_code::WRONG_CACHE, Some(owner), Some(named)) => {
+            text.push(b"buffer was allocated from ");
+            push_name(text, &cache_name(owner));
+            text.push(b",\ncaller attempting free to ");
+            push_name(text, &cache_name(named));
+            text.push(b".\n");
+        }
+        _ if damage.expected != damage.found => {
+            let _ = writeln!(
+                text,
+                "first difference at offset {:#x}: {:#x} expected, {:#x} found",
+                damage.offset, damage.expected, damage.found
+            );
+        }
+        _ => {}
+    }
 }
 
 fn finish(mut text: Message) {
@@ -180,6 +211,7 @@ fn publish(damage: &Damage, subject: &Subject, call: &Call) {
         time: clock::monotonic(),
         address: subject.address as u64,
         buffer: subject.buffer.unwrap_or(0) as u64,
+        cache: subject.named.map_or(0, CacheRef::link),
         owner: subject.cache.map_or(0, CacheRef::link),
         slab: subject.slab,
         record: subject.record.map_or(0, RecordRef::link),

@@ -168,6 +168,8 @@ handle! {
         slab_lock: AtomicU32,
         depot_lock: AtomicU32,
         size_class: AtomicU32,
+        thread_slot: AtomicU32,
+        holds: AtomicU32,
     }
     /// A live [`Arena`].
     pub struct ArenaRef: Arena {
@@ -190,6 +192,9 @@ handle! {
         lock: AtomicU32,
         free_mask: AtomicU64,
         dirty: AtomicU64,
+        import: AtomicU64,
+        release: AtomicU64,
+        rotor: AtomicU64,
     }
     /// A live [`Segment`].
     pub struct SegmentRef: Segment {
@@ -327,6 +332,8 @@ embedded! {
         contents_bytes = options.contents_bytes: AtomicU64,
         verify_max = options.verify_max: AtomicU64,
         noabort = options.noabort: AtomicU32,
+        mtbf = options.mtbf: AtomicU32,
+        reap_interval = options.reap_interval: AtomicU32,
         secure = options.secure: AtomicU32,
         clock_kind = clock.kind: AtomicU32,
         clock_base = clock.base: AtomicU64,

@@ -14,6 +14,10 @@
 //!    of ended threads are used again.
 #![allow(unsafe_code)]
 
+mod withdraw;
+
+pub use withdraw::withdraw;
+
 use crate::{
     cache,
     debug::{Call, depot},
@@ -229,7 +233,7 @@ fn create_record() -> Option<ThreadRef> {
     let caches = if debugged {
         0
     } else {
-        size_of::<[ThreadCache; cache::CLASSES]>()
+        size_of::<[ThreadCache; cache::SLOTS]>()
     };
     let memory = vmem::alloc(
         arenas().internal,
@@ -242,11 +246,7 @@ fn create_record() -> Option<ThreadRef> {
     let array = address + size_of::<Thread>().next_multiple_of(64);
     thread.initialize(Thread {
         caches: if caches == 0 { 0 } else { array as u64 },
-        cache_count: if caches == 0 {
-            0
-        } else {
-            cache::CLASSES as u32
-        },
+        cache_count: if caches == 0 { 0 } else { cache::SLOTS as u32 },
         cache_stride: size_of::<ThreadCache>() as u32,
         ..Thread::ZERO
     });
@@ -264,8 +264,8 @@ fn create_record() -> Option<ThreadRef> {
 }
 
 fn clear_caches(array: usize) {
-    for class in 0..cache::CLASSES {
-        // SAFETY: the array has one entry a class.
+    for class in 0..cache::SLOTS {
+        // SAFETY: the array has one entry a slot.
         let entry =
             unsafe { ThreadCacheRef::from_address(array + class * size_of::<ThreadCache>()) };
         entry.initialize(ThreadCache::ZERO);
@@ -287,18 +287,12 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
 
 /// Gives the magazines of a thread that runs no more to the depot and its record to the next thread.
 fn retire(thread: ThreadRef) {
-    for class in 0..thread.cache_count().get() as usize {
-        // SAFETY: the array has `cache_count` entries.
-        let entry = unsafe {
-            ThreadCacheRef::from_address(
-                thread.caches().get() as usize + class * size_of::<ThreadCache>(),
-            )
-        };
-        let cache = cache::classes(class);
-        count_into(cache, entry);
-        give(cache, entry.loaded().get(), entry.loaded_rounds().get());
-        give(cache, entry.previous().get(), entry.previous_rounds().get());
-        entry.initialize(ThreadCache::ZERO);
+    for slot in 0..thread.cache_count().get() as usize {
+        let detached = entry_of(thread.caches().get() as usize, slot)
+            .and_then(|entry| withdraw::detach_held(slot, entry));
+        if let Some((cache, magazines)) = detached {
+            magazines.give(cache.cache());
+        }
     }
     thread
         .state()
@@ -307,12 +301,12 @@ fn retire(thread: ThreadRef) {
 
 /// Allocations and frees of a cache that live threads have served from their magazines.
 pub fn counts(cache: CacheRef) -> (u64, u64) {
-    let Some(class) = cache.size_class().get().checked_sub(1) else {
+    let Some(slot) = cache.thread_slot().get().checked_sub(1) else {
         return (0, 0);
     };
     records()
-        .filter(|thread| class < thread.cache_count().get())
-        .filter_map(|thread| entry_of(thread.caches().get() as usize, class as usize))
+        .filter(|thread| slot < thread.cache_count().get())
+        .filter_map(|thread| entry_of(thread.caches().get() as usize, slot as usize))
         .fold((0, 0), |(allocs, frees), entry| {
             (allocs + entry.allocs().get(), frees + entry.frees().get())
         })
@@ -402,6 +396,11 @@ fn load(entry: ThreadCacheRef, new: MagazineRef, rounds: u32) -> (u64, u32) {
 #[cold]
 #[inline(never)]
 pub fn refill(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
+    reload(cache, entry).or_else(|| fill_from_slabs(cache, entry))
+}
+
+/// Pops from the previous magazine, or from a full one of the depot. None: there is neither.
+pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     if entry.previous_rounds().get() > 0 {
         exchange(entry);
         return pop(entry);
@@ -412,7 +411,7 @@ pub fn refill(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
         give(cache, old, old_rounds);
         return pop(entry);
     }
-    fill_from_slabs(cache, entry)
+    None
 }
 
 /// Fills half of a magazine from the slab layer, so that frees find room in it as well.

@@ -16,7 +16,7 @@ const ARENAS_MAX: usize = 64;
 /// Free segments of the request's own list that are looked at for the best fit.
 const BEST_FIT_LOOKS: usize = 32;
 /// Buckets of a fresh hash table, which stands beside the arena; tables double when chains reach two.
-const HASH_INITIAL: usize = 64;
+pub(super) const HASH_INITIAL: usize = 64;
 /// Slabs and metadata are imported by this many bytes at least, to keep boundary tags few.
 const IMPORT_MIN: usize = 16 * UNIT;
 /// Free pages that an arena keeps: this many bytes, or this part of what is in use, whichever is more.
@@ -36,7 +36,10 @@ static TABLE: Global<[Arena; ARENAS_MAX]> = Global::new([Arena::ZERO; ARENAS_MAX
 static HASHES: Global<[[u64; HASH_INITIAL]; ARENAS_MAX]> =
     Global::new([[0; HASH_INITIAL]; ARENAS_MAX]);
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// The arena that was created last, where the list ends.
+static LAST: AtomicUsize = AtomicUsize::new(0);
 static LIST_LOCK: AtomicU32 = AtomicU32::new(0);
+static LAST_ID: AtomicU32 = AtomicU32::new(0);
 
 /// The arenas of the library.
 #[derive(Clone, Copy)]
@@ -51,6 +54,8 @@ pub struct Arenas {
     pub oversize: ArenaRef,
     /// Blocks of unusual alignment.
     pub memalign: ArenaRef,
+    /// Address space for arenas of the program.
+    pub heap: ArenaRef,
 }
 
 fn arena(index: usize) -> ArenaRef {
@@ -68,6 +73,7 @@ pub fn arenas() -> Arenas {
         default: arena(2),
         oversize: arena(3),
         memalign: arena(4),
+        heap: arena(5),
     }
 }
 
@@ -83,46 +89,85 @@ pub fn create(
     if index == ARENAS_MAX {
         return None;
     }
-    let anchor = segment::take()?;
-    anchor.initialize(Segment {
-        next: anchor.link(),
-        prev: anchor.link(),
-        ..Segment::ZERO
-    });
     let new = arena(index);
     let table = HASHES.get() as usize + index * size_of::<[u64; HASH_INITIAL]>();
     new.initialize(Arena {
         source: source.map_or(0, ArenaRef::link),
         name: padded_name(name),
-        id: index as u32 + 1,
         policy,
         quantum: quantum as u64,
-        segments: anchor.link(),
-        hash: table as u64,
-        hash_size: HASH_INITIAL as u64,
         ..Arena::ZERO
     });
-    match index {
-        0 => root().arenas().store(new.link(), Ordering::Release),
-        _ => arena(index - 1).next().store(new.link(), Ordering::Release),
+    if !publish(new, table) {
+        return None;
     }
     COUNT.store(index + 1, Ordering::Release);
     Some(new)
 }
 
-fn link(value: u64) -> Option<SegmentRef> {
+/// Gives a new arena its anchor and its hash table, [`HASH_INITIAL`] words, and puts it at the end of the list. Under the
+/// list's lock. False: no memory for the anchor.
+pub(super) fn publish(new: ArenaRef, table: usize) -> bool {
+    let Some(anchor) = segment::take() else {
+        return false;
+    };
+    anchor.initialize(Segment {
+        next: anchor.link(),
+        prev: anchor.link(),
+        ..Segment::ZERO
+    });
+    new.id().set(LAST_ID.fetch_add(1, Ordering::Relaxed) + 1);
+    new.segments().set(anchor.link());
+    new.hash().set(table as u64);
+    new.hash_size().set(HASH_INITIAL as u64);
+    match LAST.swap(new.address(), Ordering::Relaxed) {
+        0 => root().arenas(),
+        // SAFETY: the last arena of the list, which the list's lock keeps there.
+        last => unsafe { ArenaRef::from_address(last) }.next(),
+    }
+    .store(new.link(), Ordering::Release);
+    true
+}
+
+/// Takes an arena off the list, under the list's lock. A debugger that stops the process at any instant finds the list
+/// with it or without it.
+pub(super) fn withdraw(old: ArenaRef) {
+    let before = all().take_while(|&arena| arena != old).last();
+    before
+        .map_or(root().arenas(), ArenaRef::next)
+        .store(old.next().get(), Ordering::Release);
+    if LAST.load(Ordering::Relaxed) == old.address() {
+        LAST.store(before.map_or(0, ArenaRef::address), Ordering::Relaxed);
+    }
+}
+
+/// All arenas in order of creation.
+pub(super) fn all() -> impl Iterator<Item = ArenaRef> {
+    // SAFETY: links of the list are zero or arenas.
+    let at = |link: u64| unsafe { ArenaRef::from_link(link) };
+    core::iter::successors(at(root().arenas().load(Ordering::Acquire)), move |arena| {
+        at(arena.next().load(Ordering::Acquire))
+    })
+}
+
+/// Takes the lock of the list of arenas.
+pub(super) fn lock_list() -> sync::Guard<'static> {
+    sync::lock(&LIST_LOCK)
+}
+
+pub(super) fn link(value: u64) -> Option<SegmentRef> {
     // SAFETY: links of an arena's lists are zero or segments of the pool.
     unsafe { SegmentRef::from_link(value) }
 }
 
 /// A link that is never zero: neighbours on the circular address list.
-fn neighbour(value: u64) -> SegmentRef {
+pub(super) fn neighbour(value: u64) -> SegmentRef {
     debug_assert!(value != 0);
     // SAFETY: the address list is circular; its links are segments of the pool.
     unsafe { SegmentRef::from_address(value as usize) }
 }
 
-fn size_of_segment(segment: SegmentRef) -> usize {
+pub(super) fn size_of_segment(segment: SegmentRef) -> usize {
     (segment.end().get() - segment.start().get()) as usize
 }
 
@@ -136,18 +181,21 @@ fn insert_after(place: SegmentRef, new: SegmentRef) {
     place.next().set(new.link());
 }
 
-fn unlink(segment: SegmentRef) {
+fn unlink(arena: ArenaRef, segment: SegmentRef) {
     let (prev, next) = (
         neighbour(segment.prev().get()),
         neighbour(segment.next().get()),
     );
     prev.next().set(next.link());
     next.prev().set(prev.link());
+    if arena.rotor().get() == segment.link() {
+        arena.rotor().set(prev.link());
+    }
 }
 
 // ---- free lists ----
 
-fn list_of(size: usize) -> usize {
+pub(super) fn list_of(size: usize) -> usize {
     (usize::BITS - 1 - size.leading_zeros()) as usize
 }
 
@@ -288,10 +336,27 @@ fn hash_grow(arena: ArenaRef) {
     }
 }
 
+/// Gives back the hash table of an arena that ends, unless it is the initial one.
+pub(super) fn hash_drop(arena: ArenaRef) {
+    let (table, size) = (
+        arena.hash().get() as usize,
+        arena.hash_size().get() as usize,
+    );
+    if size > HASH_INITIAL {
+        // SAFETY: a larger table than the initial one was mapped by `hash_grow`, and the arena is used no more.
+        unsafe { memory::unmap(table, size * 8) };
+    }
+}
+
 // ---- allocation ----
 
 /// Cuts a request out of a free segment. None: no segments for the remainders.
-fn carve(arena: ArenaRef, free: SegmentRef, at: usize, size: usize) -> Option<SegmentRef> {
+pub(super) fn carve(
+    arena: ArenaRef,
+    free: SegmentRef,
+    at: usize,
+    size: usize,
+) -> Option<SegmentRef> {
     let (start, end) = (free.start().get() as usize, free.end().get() as usize);
     let before = if at > start {
         Some(segment::take()?)
@@ -350,7 +415,7 @@ fn carve(arena: ArenaRef, free: SegmentRef, at: usize, size: usize) -> Option<Se
 }
 
 /// Adds a span as one free segment, or extends the last span when the new memory follows it.
-fn add_span(arena: ArenaRef, start: usize, size: usize, imported: bool) -> bool {
+pub(super) fn add_span(arena: ArenaRef, start: usize, size: usize, imported: bool) -> bool {
     let anchor = neighbour(arena.segments().get());
     let last = neighbour(anchor.prev().get());
     let end = (start + size) as u64;
@@ -368,7 +433,13 @@ fn add_span(arena: ArenaRef, start: usize, size: usize, imported: bool) -> bool 
     .is_some()
 }
 
-fn append_span(arena: ArenaRef, anchor: SegmentRef, start: u64, end: u64, imported: bool) -> bool {
+pub(super) fn append_span(
+    arena: ArenaRef,
+    anchor: SegmentRef,
+    start: u64,
+    end: u64,
+    imported: bool,
+) -> bool {
     let Some(span) = segment::take() else {
         return false;
     };
@@ -421,7 +492,7 @@ fn extend_last_span(arena: ArenaRef, anchor: SegmentRef, last: SegmentRef, end: 
 }
 
 /// Gets a span for a request from the arena's source, with the arena's lock let go.
-fn import(arena: ArenaRef, size: usize, align: usize) -> Option<(usize, usize)> {
+pub(super) fn import(arena: ArenaRef, size: usize, align: usize) -> Option<(usize, usize)> {
     // SAFETY: the source is zero or an arena of the table.
     let Some(source) = (unsafe { ArenaRef::from_link(arena.source().get()) }) else {
         return region::grow(size);
@@ -491,7 +562,7 @@ fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRe
         false
     };
     if !added {
-        release(arena, start);
+        release(arena, start, got);
     }
     None
 }
@@ -566,7 +637,7 @@ fn take_from_next(arena: ArenaRef, segment: SegmentRef, free: SegmentRef, bytes:
     let border = segment.end().get() + bytes as u64;
     segment.end().set(border);
     if free.end().get() == border {
-        unlink(free);
+        unlink(arena, free);
         segment::put(free);
     } else {
         free.start().set(border);
@@ -666,11 +737,15 @@ pub fn shrink(arena: ArenaRef, start: usize, size: usize) {
 }
 
 /// Gives a span back to the source.
-fn release(arena: ArenaRef, start: usize) {
+pub(super) fn release(arena: ArenaRef, start: usize, size: usize) {
+    if is_foreign(arena) {
+        return super::program::release(arena, start, size);
+    }
     // SAFETY: the source is zero or an arena of the table.
     let Some(source) = (unsafe { ArenaRef::from_link(arena.source().get()) }) else {
         return;
     };
+    // The source may have more: a span that could not be lengthened after its memory was.
     let Some(size) = find(source, start).map(size_of_segment) else {
         return;
     };
@@ -700,20 +775,60 @@ pub fn free(arena: ArenaRef, address: usize) -> bool {
         let Some(segment) = hash_find(arena, address) else {
             return false;
         };
-        hash_remove(arena, segment);
-        arena.frees().add(1);
-        let size = size_of_segment(segment) as u64;
-        arena.in_use().subtract(size);
-        arena.dirty().add(size);
-        let merged = merge(arena, segment);
-        let span = remove_whole_span(arena, merged);
-        purge_if_many(arena);
-        span
+        free_segment(arena, segment)
     };
-    if let Some(start) = span {
-        release(arena, start);
+    if let Some((start, size)) = span {
+        release(arena, start, size);
     }
     true
+}
+
+/// Why a range could not be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFree {
+    /// No allocated segment starts at the address.
+    Unknown,
+    /// It was allocated with this size.
+    Size(usize),
+}
+
+/// Frees a segment that was allocated with a size that its record remembers.
+///
+/// # Errors
+/// What does not agree; nothing was changed then.
+pub fn free_exact(arena: ArenaRef, address: usize, size: usize) -> Result<(), BadFree> {
+    let span = {
+        let _guard = sync::lock(arena.lock());
+        let segment = hash_find(arena, address).ok_or(BadFree::Unknown)?;
+        match segment.requested().get() as usize {
+            expected if expected == size => free_segment(arena, segment),
+            expected => return Err(BadFree::Size(expected)),
+        }
+    };
+    if let Some((start, size)) = span {
+        release(arena, start, size);
+    }
+    Ok(())
+}
+
+/// Makes an allocated segment free, under the arena's lock. Returns the span that is to be given back.
+fn free_segment(arena: ArenaRef, segment: SegmentRef) -> Option<(usize, usize)> {
+    hash_remove(arena, segment);
+    arena.frees().add(1);
+    let size = size_of_segment(segment) as u64;
+    arena.in_use().subtract(size);
+    if !is_foreign(arena) {
+        arena.dirty().add(size);
+    }
+    let merged = merge(arena, segment);
+    let span = remove_whole_span(arena, merged);
+    purge_if_many(arena);
+    span
+}
+
+/// Whether an arena belongs to the program, so that nothing in its ranges may be touched.
+pub(super) fn is_foreign(arena: ArenaRef) -> bool {
+    arena.policy().get() & policy::FOREIGN != 0
 }
 
 /// Gives free pages back when there are more than the arena should keep: at once when it was not done of late,
@@ -739,14 +854,14 @@ fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
     let next = neighbour(segment.next().get());
     if next.kind().get() == segment_kind::FREE {
         free_remove(arena, next);
-        unlink(next);
+        unlink(arena, next);
         merged.end().set(next.end().get());
         segment::put(next);
     }
     let prev = neighbour(merged.prev().get());
     if prev.kind().get() == segment_kind::FREE {
         free_remove(arena, prev);
-        unlink(merged);
+        unlink(arena, merged);
         prev.end().set(merged.end().get());
         segment::put(merged);
         merged = prev;
@@ -766,8 +881,8 @@ fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
     merged
 }
 
-/// Takes an imported span that has become wholly free out of the arena and returns its start.
-fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<usize> {
+/// Takes an imported span that has become wholly free out of the arena and returns its start and size.
+pub(super) fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<(usize, usize)> {
     let span = neighbour(free.prev().get());
     let whole = span.kind().get() == segment_kind::SPAN
         && span.imported().get() != 0
@@ -781,11 +896,11 @@ fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<usize> {
     arena.imported().subtract(size);
     let start = span.start().get() as usize;
     free_remove(arena, free);
-    unlink(free);
-    unlink(span);
+    unlink(arena, free);
+    unlink(arena, span);
     segment::put(free);
     segment::put(span);
-    Some(start)
+    Some((start, size as usize))
 }
 
 /// Gives the pages of an arena's free segments back to the system and returns how many bytes they are. The arena's quantum is a page
@@ -818,9 +933,7 @@ fn purge_dirty(arena: ArenaRef) -> usize {
 /// Takes every lock of this layer, outermost first.
 pub fn fork_lock() {
     sync::acquire(&LIST_LOCK);
-    for index in (0..COUNT.load(Ordering::Acquire)).rev() {
-        sync::acquire(arena(index).lock());
-    }
+    all().for_each(|arena| sync::acquire(arena.lock()));
     region::lock_words().into_iter().for_each(sync::acquire);
     sync::acquire(segment::lock_word());
 }
@@ -829,9 +942,7 @@ pub fn fork_lock() {
 pub fn fork_unlock() {
     sync::unlock(segment::lock_word());
     region::lock_words().into_iter().for_each(sync::unlock);
-    for index in 0..COUNT.load(Ordering::Acquire) {
-        sync::unlock(arena(index).lock());
-    }
+    all().for_each(|arena| sync::unlock(arena.lock()));
     sync::unlock(&LIST_LOCK);
 }
 
@@ -859,4 +970,5 @@ pub fn create_all() -> bool {
             policy::USER | policy::BLOCKS,
         )
         .is_some()
+        && create_one(b"mmap_heap", Some(top), PAGE, 0).is_some()
 }

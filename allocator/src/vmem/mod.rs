@@ -1,7 +1,8 @@
 //! Address space as a resource: regions, segments, arenas.
 //!
 //! **Owns** where memory comes from. **May use** `sys`, `raw`, `sync`. **Promises** ranges that do not overlap,
-//! an exact account of what is in use, and no call back into any layer above.
+//! an exact account of what is in use, and no call back into any layer above;
+//! only the program's own functions are called, for its own arenas.
 //!
 //! # Theory (after Bonwick and Adams, "Magazines and Vmem", USENIX 2001)
 //! 1. A *region* is one reservation of address space, made accessible from its start as it fills. Each of its
@@ -15,15 +16,24 @@
 //! 4. "A segment needs a segment" cannot recurse: segments come from a pool of their own, a part of the first
 //!    region's reservation that grows by commit alone.
 //! 5. Locks: an arena's lock is never held while its source is asked. The pool's lock is innermost.
+//! 6. Programs make arenas of their own (`program`), over memory or over any numbers; nothing in their ranges is touched.
+//!    They may place by best, first, next or instant fit and under constraints (`fit`).
 #![allow(unsafe_code)]
 
 mod arena;
+mod fit;
+mod program;
 mod region;
 mod segment;
 
 pub use arena::{
-    Arenas, alloc, arenas, contains_block, create, create_all, extend, find, fork_lock,
-    fork_unlock, free, purge_free, shrink,
+    Arenas, BadFree, alloc, arenas, contains_block, create, create_all, extend, find, fork_lock,
+    fork_unlock, free, free_exact, purge_free, shrink,
+};
+pub use fit::{Fit, Request};
+pub use program::{
+    Blueprint, Import, Piece, Release, add, alloc_request, alloc_span, contains, create_foreign,
+    destroy_foreign, for_each_piece, overlaps,
 };
 pub use region::{
     UNIT, find_region, first_unit_kind, initialize, mark_units, slab_at, slab_slot, unit_kind,
