@@ -223,14 +223,14 @@ pub(crate) unsafe fn zero(address: usize, size: usize) {
         vmem::round_up(address, PAGE),
         (address + size) & !(PAGE - 1),
     );
-    if size < PURGE_MIN {
+    // SAFETY: whole pages within the caller's range.
+    if size < PURGE_MIN || !unsafe { crate::sys::memory::purge(start, end - start) } {
         // SAFETY: promised by the caller.
         unsafe { core::ptr::write_bytes(address as *mut u8, 0, size) };
         return;
     }
-    // SAFETY: whole pages within the caller's range, and the bytes before and behind them.
+    // SAFETY: the bytes before and behind the pages that were purged.
     unsafe {
-        crate::sys::memory::purge(start, end - start);
         core::ptr::write_bytes(address as *mut u8, 0, start - address);
         core::ptr::write_bytes(end as *mut u8, 0, address + size - end);
     }

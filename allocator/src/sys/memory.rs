@@ -78,13 +78,14 @@ pub unsafe fn unmap(address: usize, size: usize) {
     let _ = unsafe { syscall!(Sysno::munmap, address, size) };
 }
 
-/// Gives the pages of a committed range back to the system; they read as zero afterwards.
+/// Gives the pages of a committed range back to the system; they read as zero afterwards. False: they were locked (mlock), and
+/// nothing has changed.
 ///
 /// # Safety
 /// The range is page-aligned and holds nothing that is still needed.
-pub unsafe fn purge(address: usize, size: usize) {
+pub unsafe fn purge(address: usize, size: usize) -> bool {
     // SAFETY: promised by the caller.
-    let _ = unsafe { syscall!(Sysno::madvise, address, size, MADV_DONTNEED) };
+    unsafe { syscall!(Sysno::madvise, address, size, MADV_DONTNEED) }.is_ok()
 }
 
 /// Grows or moves a mapping of its own.

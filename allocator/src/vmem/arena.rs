@@ -684,6 +684,10 @@ fn extend_span(arena: ArenaRef, span: SegmentRef, missing: usize) -> bool {
 
 /// Adds the memory behind a span, up to `end`, to it.
 fn lengthen(arena: ArenaRef, span: SegmentRef, end: u64) -> bool {
+    // Another thread that owns a piece of the span may have been faster.
+    if end <= span.end().get() {
+        return true;
+    }
     let mut last = neighbour(span.next().get());
     while last.end().get() != span.end().get() {
         last = neighbour(last.next().get());
@@ -733,7 +737,9 @@ pub fn shrink(arena: ArenaRef, start: usize, size: usize) {
     segment.end().set(border);
     insert_after(segment, rest);
     arena.in_use().subtract((have - size) as u64);
+    arena.dirty().add((have - size) as u64);
     merge(arena, rest);
+    purge_if_many(arena);
 }
 
 /// Gives a span back to the source.
@@ -894,6 +900,10 @@ pub(super) fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<(us
     let size = size_of_segment(span) as u64;
     arena.total().subtract(size);
     arena.imported().subtract(size);
+    if free.flags().get() & DIRTY != 0 {
+        let known = arena.dirty().get();
+        arena.dirty().set(known.saturating_sub(size));
+    }
     let start = span.start().get() as usize;
     free_remove(arena, free);
     unlink(arena, free);

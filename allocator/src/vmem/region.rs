@@ -15,7 +15,7 @@ const UNIT_SHIFT: usize = 16;
 
 /// Sizes tried for a region, largest first. Address space costs nothing, but it may be limited (RLIMIT_AS)
 /// or scarce (valgrind refuses 64 GiB and grants 8).
-const SIZES: [usize; 12] = [
+const SIZES: [usize; 15] = [
     256 << 30,
     64 << 30,
     16 << 30,
@@ -28,6 +28,9 @@ const SIZES: [usize; 12] = [
     128 << 20,
     64 << 20,
     32 << 20,
+    16 << 20,
+    8 << 20,
+    4 << 20,
 ];
 /// Of a limited address space, no region takes more than this part, so that the program keeps room.
 const LIMIT_PART: usize = 4;
@@ -68,8 +71,8 @@ struct Parts {
 impl Parts {
     fn of(size: usize) -> Self {
         let units = size / UNIT;
-        // One segment for each quarter of a unit: blocks are larger than 16 KiB, and slabs are imported by
-        // many units at a time.
+        // A block alone in its unit has a tag and a free rest in its own arena, a span marker there, and a tag in the top arena.
+        // Where that is not enough, the pool maps more.
         let segments = units * 4 * size_of::<umem_layout::Segment>();
         Self {
             map: round_up(units, UNIT),
@@ -113,14 +116,16 @@ fn grow_regions(need: usize) -> Option<RegionRef> {
         return None;
     }
     let most = memory::address_space_limit().map_or(usize::MAX, |limit| limit / LIMIT_PART);
+    // One unit more, so that the heap can begin at a multiple of a unit.
+    let try_size = |size: usize| {
+        let parts = Parts::of(size);
+        memory::reserve(parts.total() + UNIT).map(|address| (address, parts))
+    };
     let (base, parts) = SIZES
         .iter()
-        .filter(|&&size| size >= need && (size <= most || need > most))
-        .find_map(|&size| {
-            let parts = Parts::of(size);
-            // One unit more, so that the heap can begin at a multiple of a unit.
-            memory::reserve(parts.total() + UNIT).map(|address| (address, parts))
-        })?;
+        .filter(|&&size| size >= need && size <= most)
+        .find_map(|&size| try_size(size))
+        .or_else(|| try_size(round_up(need.max(UNIT * 16), UNIT)))?;
     let start = round_up(base, UNIT);
     let (map, slabs) = (start, start + parts.map);
     let segments = slabs + parts.slabs;

@@ -1,12 +1,12 @@
 //! The pool of segments.
 
 use crate::{
-    raw::{Cell, SegmentRef},
+    raw::{Cell, Global, SegmentRef, SpanRef, root},
     sync,
     sys::memory,
 };
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use umem_layout::{Plain, Segment, segment_kind};
+use umem_layout::{Plain, Segment, Span, segment_kind, span_kind};
 
 /// Segments are committed by this many bytes.
 const STEP: usize = 64 << 10;
@@ -16,6 +16,12 @@ static FREE: AtomicUsize = AtomicUsize::new(0);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static COMMITTED: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of a further range, and how many there can be.
+const MORE: usize = 8 << 20;
+const MORE_MAX: usize = 256;
+static MORE_COUNT: AtomicUsize = AtomicUsize::new(0);
+static SPANS: Global<[Span; MORE_MAX]> = Global::new([Span::ZERO; MORE_MAX]);
 
 /// Gives the pool its reserved range.
 pub(super) fn initialize(start: usize, size: usize) -> bool {
@@ -40,18 +46,43 @@ pub(super) fn take() -> Option<SegmentRef> {
 }
 
 fn carve() -> Option<SegmentRef> {
-    let address = NEXT.load(Ordering::Relaxed);
-    let after = address + size_of::<Segment>();
-    let committed = COMMITTED.load(Ordering::Relaxed);
-    if after > committed {
-        if committed + STEP > END.load(Ordering::Relaxed) || !memory::commit(committed, STEP) {
+    if NEXT.load(Ordering::Relaxed) + size_of::<Segment>() > COMMITTED.load(Ordering::Relaxed) {
+        let committed = COMMITTED.load(Ordering::Relaxed);
+        if committed + STEP > END.load(Ordering::Relaxed) {
+            return map_more().then(carve).flatten();
+        }
+        if !memory::commit(committed, STEP) {
             return None;
         }
         COMMITTED.store(committed + STEP, Ordering::Relaxed);
     }
-    NEXT.store(after, Ordering::Relaxed);
-    // SAFETY: fresh committed memory of the pool, aligned since the pool starts at a unit.
+    let address = NEXT.fetch_add(size_of::<Segment>(), Ordering::Relaxed);
+    // SAFETY: fresh committed memory of the pool, aligned since its ranges start at a page.
     Some(unsafe { SegmentRef::from_address(address) })
+}
+
+/// Goes on in a new range when the first region's part is used up, as it is with many small blocks.
+fn map_more() -> bool {
+    let index = MORE_COUNT.load(Ordering::Relaxed);
+    if index == MORE_MAX {
+        return false;
+    }
+    let Some(start) = memory::reserve(MORE) else {
+        return false;
+    };
+    MORE_COUNT.store(index + 1, Ordering::Relaxed);
+    // SAFETY: an element of a static array that is only accessed through handles.
+    let span = unsafe { SpanRef::from_address(SPANS.get() as usize + index * size_of::<Span>()) };
+    let next = root().spans().get();
+    span.initialize(Span {
+        next,
+        base: start as u64,
+        size: MORE as u64,
+        kind: span_kind::METADATA,
+        reserved: 0,
+    });
+    root().spans().store(span.link(), Ordering::Release);
+    initialize(start, MORE)
 }
 
 /// Gives a segment back.
