@@ -27,9 +27,13 @@ const MODES: [&[(&str, &str)]; 4] = [
 
 /// A victim that checks itself says ok, and the library says nothing.
 fn expect_ok(victim: &str, args: &[&str]) -> Outcome<()> {
-    for mode in MODES {
+    expect_ok_in(&MODES, victim, args)
+}
+
+fn expect_ok_in(modes: &[&[(&str, &str)]], victim: &str, args: &[&str]) -> Outcome<()> {
+    for mode in modes {
         let mut start = Start::new(victim)?.plain().args(args);
-        for (key, value) in mode {
+        for (key, value) in *mode {
             start = start.env(key, value);
         }
         let answer = start.run_within(SLOW);
@@ -60,6 +64,27 @@ fn threads_and_forks_do_not_disturb_each_other() {
 #[test]
 fn one_thread_forks() {
     need!(expect_ok("stress", &["1", "20000"]));
+}
+
+#[test]
+fn blocks_grow_and_shrink_on_many_threads() {
+    need!(expect_ok("hard", &["grow"]));
+}
+
+#[test]
+fn calloc_of_locked_memory_is_zero() {
+    need!(expect_ok("hard", &["locked"]));
+}
+
+/// Only without debugging do threads have magazines.
+#[test]
+fn a_child_of_fork_gets_no_buffer_twice() {
+    need!(expect_ok_in(&MODES[..1], "hard", &["forks"]));
+}
+
+#[test]
+fn a_limited_address_space_can_be_used() {
+    need!(expect_ok_in(&MODES[..1], "hard", &["limited"]));
 }
 
 /// A real program's work, done in a folder of its own.
