@@ -145,6 +145,12 @@ impl Heap {
             .map(|&index| &self.caches[index as usize])
     }
 
+    /// Index in [`Heap::caches`] of the cache whose structure is at an address.
+    #[must_use]
+    pub fn cache_number(&self, address: u64) -> Option<u32> {
+        self.cache_index.get(&address).copied()
+    }
+
     /// The cache with a name.
     #[must_use]
     pub fn cache_named(&self, name: &str) -> Option<&Cache> {

@@ -10,17 +10,32 @@ const ROUNDS_MAX: u32 = 1 << 16;
 /// Most caches of a thread.
 const CACHES_MAX: u32 = 1 << 12;
 
+/// The magazines of a thread for a cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// Address of the structure.
+    pub address: u64,
+    /// Index in [`Heap::threads`].
+    pub thread: u32,
+    /// Index in [`Heap::caches`].
+    pub cache: u32,
+    /// Buffers in both magazines.
+    pub rounds: u64,
+    /// What is published.
+    pub record: ThreadCache,
+}
+
 impl Heap {
     pub(super) fn load_magazines(&mut self) {
-        let live: Vec<Thread> = self
-            .threads
-            .iter()
-            .filter(|(_, t)| matches!(t.state, thread_state::LIVE | thread_state::LOST))
-            .map(|(_, t)| *t)
-            .collect();
-        for thread in live.iter().filter(|thread| thread.caches != 0) {
-            self.load_thread(thread);
+        let of_slot = self.caches_by_slot();
+        for index in 0..self.threads.len() {
+            let thread = self.threads[index].1;
+            let is_alive = matches!(thread.state, thread_state::LIVE | thread_state::LOST);
+            if is_alive && thread.caches != 0 {
+                self.load_thread(index as u32, &thread, &of_slot);
+            }
         }
+        self.held.sort_by_key(|held| held.cache);
         for cache in 0..self.caches.len() {
             let head = self.caches[cache].record.depot_full;
             let list = self
@@ -32,7 +47,28 @@ impl Heap {
         }
     }
 
-    fn load_thread(&mut self, thread: &Thread) {
+    /// The magazines that threads have of the cache with an index, in order of the threads.
+    #[must_use]
+    pub fn held_of(&self, cache: u32) -> &[Held] {
+        let first = self.held.partition_point(|held| held.cache < cache);
+        let after = self.held.partition_point(|held| held.cache <= cache);
+        &self.held[first..after]
+    }
+
+    /// Index of the cache that has each entry of a thread's array.
+    fn caches_by_slot(&self) -> Vec<Option<u32>> {
+        let mut of_slot = vec![None; CACHES_MAX as usize];
+        for (index, cache) in self.caches.iter().enumerate() {
+            let slot = cache.record.thread_slot.checked_sub(1);
+            let entry = slot.and_then(|slot| of_slot.get_mut(slot as usize));
+            if let Some(entry) = entry {
+                *entry = Some(index as u32);
+            }
+        }
+        of_slot
+    }
+
+    fn load_thread(&mut self, index: u32, thread: &Thread, of_slot: &[Option<u32>]) {
         let stride = u64::from(thread.cache_stride);
         if thread.cache_count > CACHES_MAX || stride == 0 || !stride.is_multiple_of(8) {
             let detail = format!("{} caches, {stride} bytes each", thread.cache_count);
@@ -43,24 +79,31 @@ impl Heap {
                 detail,
             });
         }
-        for i in 0..u64::from(thread.cache_count) {
-            match self
-                .reader
-                .one::<ThreadCache>(thread.caches.wrapping_add(i * stride))
-            {
-                Ok(cache) => {
-                    self.add_rounds(cache.loaded, cache.loaded_rounds);
-                    self.add_rounds(cache.previous, cache.previous_rounds);
-                }
+        for (slot, &cache) in of_slot.iter().enumerate().take(thread.cache_count as usize) {
+            let address = thread.caches.wrapping_add(slot as u64 * stride);
+            let record = match self.reader.one::<ThreadCache>(address) {
+                Ok(record) => record,
                 Err(damage) => return self.damage.add(damage),
+            };
+            let rounds = self.add_rounds(record.loaded, record.loaded_rounds)
+                + self.add_rounds(record.previous, record.previous_rounds);
+            let is_used = record.loaded | record.previous | record.allocs | record.frees != 0;
+            if let Some(cache) = cache.filter(|_| is_used) {
+                self.held.push(Held {
+                    address,
+                    thread: index,
+                    cache,
+                    rounds,
+                    record,
+                });
             }
         }
     }
 
-    /// Notes that the rounds of a magazine are free.
-    fn add_rounds(&mut self, magazine: u64, rounds: u32) {
+    /// Notes that the rounds of a magazine are free, and returns how many they are.
+    fn add_rounds(&mut self, magazine: u64, rounds: u32) -> u64 {
         if magazine == 0 || rounds == 0 {
-            return;
+            return 0;
         }
         let implausible = |detail: String| Damage::Implausible {
             what: "a magazine".into(),
@@ -68,7 +111,8 @@ impl Heap {
             detail,
         };
         if rounds > ROUNDS_MAX {
-            return self.damage.add(implausible(format!("{rounds} rounds")));
+            self.damage.add(implausible(format!("{rounds} rounds")));
+            return 0;
         }
         let first = magazine.wrapping_add(self.reader.stride::<Magazine>() as u64);
         let addresses = match self
@@ -76,11 +120,16 @@ impl Heap {
             .words("the rounds of a magazine", first, rounds as usize)
         {
             Ok(addresses) => addresses,
-            Err(damage) => return self.damage.add(damage),
+            Err(damage) => {
+                self.damage.add(damage);
+                return 0;
+            }
         };
+        let mut found = 0;
         for address in addresses {
             match self.find(address) {
                 Some(Location::Buffer(buffer, 0)) => {
+                    found += 1;
                     // Where a slab keeps states, they tell the truth.
                     if self.slab(buffer).states == 0 {
                         self.set_state(buffer, buffer_state::MAGAZINE);
@@ -91,5 +140,6 @@ impl Heap {
                     .add(implausible(format!("its round {address:#x} is no buffer"))),
             }
         }
+        found
     }
 }

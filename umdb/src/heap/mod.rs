@@ -16,12 +16,18 @@
 mod blocks;
 mod caches;
 mod clock;
+mod counts;
 mod history;
 mod magazines;
 mod object;
+mod records;
+mod segments;
 mod slabs;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use umem_layout::{MessageRing, Span, Thread};
 
@@ -32,8 +38,11 @@ use crate::{
 pub use blocks::{Block, Gap};
 pub use caches::{Arena, Cache};
 pub use clock::ClockView;
+pub use counts::Counts;
 pub use history::{LogView, StackTrace};
+pub use magazines::Held;
 pub use object::{Buffer, Location, Object};
+pub use segments::Branch;
 pub use slabs::{Region, Slab};
 
 /// Damages that are kept; more are only counted.
@@ -67,6 +76,8 @@ pub struct Heap {
     pub spans: Vec<Span>,
     /// Threads that have used the allocator, with the addresses of their records.
     pub threads: Vec<(u64, Thread)>,
+    /// The magazines that threads have used, in order of cache, then of thread.
+    pub held: Vec<Held>,
     /// What times mean.
     pub clock: ClockView,
     /// What is wrong with the published structures.
@@ -75,6 +86,8 @@ pub struct Heap {
     states: Vec<u8>,
     /// Index in `caches` by address.
     cache_index: HashMap<u64, u32>,
+    /// Made when it is first needed.
+    record_index: OnceLock<records::RecordIndex>,
 }
 
 /// Damages, and how many more there were.
@@ -126,9 +139,11 @@ impl Heap {
             gaps: Vec::new(),
             spans: Vec::new(),
             threads: Vec::new(),
+            held: Vec::new(),
             damage: DamageList::default(),
             states: Vec::new(),
             cache_index: HashMap::new(),
+            record_index: OnceLock::new(),
             root,
         };
         heap.load_spans();

@@ -1,6 +1,6 @@
 //! Buffers and blocks: what is known about each.
 
-use umem_layout::{AuditRecord, Trailer, cache_flag, decode_size, family};
+use umem_layout::{AuditRecord, Trailer, buffer_state, cache_flag, decode_size, family};
 
 use super::{Block, Cache, Heap, Slab};
 use crate::layout::Damage;
@@ -226,35 +226,15 @@ impl Heap {
         }
     }
 
-    /// The object whose audit record is at an address.
+    /// Whether the program holds a buffer.
     #[must_use]
-    pub fn object_of_record(&self, address: u64) -> Option<Object> {
-        self.find_record(address)
-            .filter(|&(_, offset)| offset == 0)
-            .map(|(object, _)| object)
+    pub fn is_held(&self, buffer: Buffer) -> bool {
+        self.state(buffer) == buffer_state::ALLOCATED
     }
 
-    /// The object whose audit record holds an address, and the offset in the record.
-    #[must_use]
-    pub fn find_record(&self, address: u64) -> Option<(Object, u64)> {
-        let stride = self.reader.stride::<AuditRecord>() as u64;
-        let of_slab = |(i, slab): (usize, &Slab)| {
-            let distance = address
-                .checked_sub(slab.records)
-                .filter(|_| slab.records != 0)?;
-            let index = distance / stride;
-            let object = Object::Buffer(Buffer {
-                slab: i as u32,
-                index: index as u32,
-            });
-            (index < u64::from(slab.capacity)).then_some((object, distance % stride))
-        };
-        let of_block = |(i, block): (usize, &Block)| {
-            let offset = address.checked_sub(block.record_address)?;
-            (block.is_audited() && offset < stride).then_some((Object::Block(i as u32), offset))
-        };
-        let in_slabs = self.slabs.iter().enumerate().find_map(of_slab);
-        in_slabs.or_else(|| self.blocks.iter().enumerate().find_map(of_block))
+    /// The buffers of a cache that were ever handed out, in order of address.
+    pub fn carved_of(&self, cache: &Cache) -> impl Iterator<Item = Buffer> {
+        cache.slabs.iter().flat_map(|&slab| self.carved(slab))
     }
 
     /// The buffers of a slab that were ever handed out.

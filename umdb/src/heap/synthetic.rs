@@ -48,6 +48,7 @@ pub(crate) struct Builder {
     arenas: Vec<(u64, Arena)>,
     segments: Vec<(u64, Segment)>,
     slabs: Vec<(u64, Slab)>,
+    threads: Vec<(u64, Thread)>,
     map: Vec<u8>,
     logs: Vec<LogEntry>,
     next_meta: u64,
@@ -101,6 +102,7 @@ impl Builder {
             arenas: Vec::new(),
             segments: Vec::new(),
             slabs: Vec::new(),
+            threads: Vec::new(),
             map: vec![unit::UNUSED; UNITS as usize],
             logs: Vec::new(),
             next_meta: META,
@@ -390,6 +392,99 @@ impl Builder {
         start
     }
 
+    /// A magazine with buffers.
+    pub(crate) fn magazine(&mut self, rounds: &[Made]) -> u64 {
+        let at = self.room(size_of::<Magazine>() + rounds.len() * 8);
+        let count = rounds.len() as u32;
+        let record = Magazine {
+            rounds: count,
+            capacity: count,
+            ..Magazine::ZERO
+        };
+        self.image.write(at, bytes_of(&record));
+        for (i, round) in rounds.iter().enumerate() {
+            self.write_word(at + (size_of::<Magazine>() + i * 8) as u64, round.address);
+        }
+        at
+    }
+
+    /// A thread with a loaded magazine for a cache, which gets an entry in the array of threads. Allocations and frees
+    /// served there are counted.
+    pub(crate) fn thread(&mut self, tid: u32, cache: usize, rounds: &[Made], counts: (u64, u64)) {
+        let loaded = self.magazine(rounds);
+        let count = self.caches.len() as u32;
+        let stride = size_of::<ThreadCache>();
+        let caches = self.room(count as usize * stride);
+        self.caches[cache].1.thread_slot = cache as u32 + 1;
+        let entry = ThreadCache {
+            loaded,
+            loaded_rounds: rounds.len() as u32,
+            capacity: rounds.len() as u32,
+            allocs: counts.0,
+            frees: counts.1,
+            ..ThreadCache::ZERO
+        };
+        self.image
+            .write(caches + (cache * stride) as u64, bytes_of(&entry));
+        let at = self.room(size_of::<Thread>());
+        let thread = Thread {
+            state: thread_state::LIVE,
+            tid,
+            caches,
+            cache_count: count,
+            cache_stride: stride as u32,
+            ..Thread::ZERO
+        };
+        self.threads.push((at, thread));
+    }
+
+    /// An arena whose span is cut into pieces of so many bytes, allocated and free in turn.
+    pub(crate) fn arena(&mut self, text: &str, source: Option<u64>, pieces: &[u64]) -> u64 {
+        let at = self.room(size_of::<Arena>());
+        let start = 0x9000_0000 + at;
+        let total: u64 = pieces.iter().sum();
+        let anchor = self.room(size_of::<Segment>());
+        let mut list = vec![(anchor, Segment::ZERO)];
+        let mut add = |builder: &mut Self, kind: u32, start: u64, end: u64| {
+            let at = builder.room(size_of::<Segment>());
+            let segment = Segment {
+                kind,
+                start,
+                end,
+                ..Segment::ZERO
+            };
+            list.push((at, segment));
+        };
+        add(self, segment_kind::SPAN, start, start + total);
+        let mut from = start;
+        for (i, size) in pieces.iter().enumerate() {
+            let kind = [segment_kind::ALLOC, segment_kind::FREE][i % 2];
+            add(self, kind, from, from + size);
+            from += size;
+        }
+        let next: Vec<u64> = list.iter().skip(1).map(|(at, _)| *at).collect();
+        for (i, (at, segment)) in list.into_iter().enumerate() {
+            let next = next.get(i).copied().unwrap_or(anchor);
+            self.segments.push((at, Segment { next, ..segment }));
+        }
+        let in_use: u64 = pieces.iter().step_by(2).sum();
+        let record = Arena {
+            name: name(text),
+            id: self.arenas.len() as u32 + 1,
+            source: source.unwrap_or(0),
+            quantum: 64,
+            segments: anchor,
+            in_use,
+            total,
+            imported: if source.is_some() { total } else { 0 },
+            allocs: pieces.len() as u64,
+            frees: (pieces.len() / 2) as u64,
+            ..Arena::ZERO
+        };
+        self.arenas.push((at, record));
+        at
+    }
+
     /// Writes all structures.
     pub(crate) fn publish(&mut self) {
         let map = self.room(UNITS as usize);
@@ -435,6 +530,12 @@ impl Builder {
             self.arenas[i].1.next = self.arenas.get(i + 1).map_or(0, |(address, _)| *address);
             self.image
                 .write(self.arenas[i].0, bytes_of(&self.arenas[i].1));
+        }
+        self.root.threads = self.threads.first().map_or(0, |(address, _)| *address);
+        for (i, (address, thread)) in self.threads.iter().enumerate() {
+            let next = self.threads.get(i + 1).map_or(0, |(address, _)| *address);
+            self.image
+                .write(*address, bytes_of(&Thread { next, ..*thread }));
         }
         for (address, segment) in &self.segments {
             self.image.write(*address, bytes_of(segment));

@@ -102,6 +102,80 @@ fn without_states_the_bitmap_tells_who_is_allocated() {
 }
 
 #[test]
+fn rounds_of_magazines_are_free_and_counts_add_up() {
+    let mut builder = Builder::new();
+    let cache = builder.cache("umem_alloc_32", 32, 0);
+    let slab = builder.slab(cache);
+    let made = [(); 10].map(|()| builder.alloc(slab, 32, 0));
+    builder.thread(7, cache, &made[..3], (9, 4));
+    builder.thread(8, cache, &made[3..4], (5, 1));
+    builder.caches[cache].1.depot_full = builder.magazine(&made[4..6]);
+    builder.caches[cache].1.allocs = 100;
+    builder.publish();
+    let heap = builder.heap();
+    assert!(heap.damage.is_empty(), "{:?}", heap.damage);
+    let counts = heap.counts(0);
+    assert_eq!((counts.in_use, counts.in_magazines), (4, 6));
+    assert_eq!((counts.in_threads, counts.free), (4, 2048 - 10));
+    assert_eq!((counts.allocs, counts.frees), (114, 5));
+    assert_eq!(counts.rest(), counts.free);
+    assert_eq!(heap.held_of(0).len(), 2);
+    assert_eq!(heap.held_of(1).len(), 0);
+}
+
+#[test]
+fn requested_sizes_come_from_records_else_from_trailers() {
+    for flags in [DEBUG, cache_flag::REDZONE] {
+        let mut builder = Builder::new();
+        let cache = builder.cache("umem_alloc_64", 64, flags);
+        let slab = builder.slab(cache);
+        let made = [50, 64, 1].map(|size| builder.alloc(slab, size, 0));
+        builder.publish();
+        builder.write_word(made[1].address + 64, 0x1234_5678_9abc_def0);
+        let heap = builder.heap();
+        let mut sizes = Vec::new();
+        heap.requests(0, |_, size| sizes.push(size)).unwrap();
+        let damaged = if flags == DEBUG { Some(64) } else { None };
+        assert_eq!(sizes, [Some(50), damaged, Some(1)]);
+    }
+}
+
+#[test]
+fn arenas_are_a_tree_even_when_their_sources_go_in_circles() {
+    let mut builder = Builder::new();
+    let top = builder.arena("top", None, &[64, 64]);
+    let heap = builder.arena("heap", Some(top), &[64]);
+    builder.arena("other", Some(top), &[64]);
+    builder.arena("small", Some(heap), &[64, 128, 64]);
+    builder.publish();
+    let names = |heap: &super::Heap, postfix: bool| {
+        let tree = if postfix {
+            heap.arena_tree_postfix()
+        } else {
+            heap.arena_tree()
+        };
+        tree.iter()
+            .map(|branch| {
+                let name = &heap.arenas[branch.arena as usize].name;
+                format!("{}{name}", "-".repeat(branch.depth as usize))
+            })
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let model = builder.heap();
+    assert_eq!(names(&model, false), "top -heap --small -other");
+    assert_eq!(names(&model, true), "--small -heap -other top");
+    let segments = model.segments(&model.arenas[3]);
+    let sizes = segments.elements.iter().map(|(_, s)| s.end - s.start);
+    assert_eq!(sizes.collect::<Vec<_>>(), [256, 64, 128, 64]);
+    assert_eq!(segments.damage, None);
+    builder.write_word(top + 8, heap);
+    let model = builder.heap();
+    assert_eq!(model.arena_tree().len(), 4);
+    assert_eq!(model.arena_tree_postfix().len(), 4);
+}
+
+#[test]
 fn a_list_of_caches_that_loops_keeps_all_caches_with_slabs() {
     let (mut builder, _) = victim();
     let second = builder.cache("umem_alloc_128", 128, cache_flag::AUDIT);

@@ -145,7 +145,11 @@ fn cell(cell: &Cell) -> Value {
         | Cell::Number(value)
         | Cell::Time(value)
         | Cell::Ago(value)
-        | Cell::Duration(value) => (*value).into(),
+        | Cell::Duration(value)
+        | Cell::Scaled(value) => (*value).into(),
+        Cell::Percent(tenths) => (*tenths as f64 / 10.0).into(),
+        Cell::Bar(part, whole) => (*part as f64 / (*whole).max(1) as f64).into(),
+        Cell::Nested { name, .. } => name.as_str().into(),
         Cell::ByteRange(least, most) => json!([least, most]),
         Cell::Symbol(value) => frame(value),
         Cell::Flags { bits, .. } => (*bits).into(),

@@ -64,12 +64,12 @@ fn write_list(out: &mut String, list: &List) {
 }
 
 fn write_table(out: &mut String, table: &Table) {
-    let titles: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| column.title.to_owned())
-        .collect();
-    write_lines(out, &table.columns, &titles, |column| column.title_align);
+    if !table.headless {
+        write_header(out, &table.columns);
+    }
+    if table.ruled && !table.headless {
+        write_rule(out, &table.columns);
+    }
     for row in &table.rows {
         write_lines(
             out,
@@ -82,9 +82,42 @@ fn write_table(out: &mut String, table: &Table) {
             out.push('\n');
         }
     }
+    if table.ruled {
+        write_rule(out, &table.columns);
+    }
     if let Some(total) = &table.total {
         write_total(out, total);
     }
+}
+
+/// Titles, of which those with several lines end on the last line of the header.
+fn write_header(out: &mut String, columns: &[Column]) {
+    let shown = columns.iter().filter(|column| !column.hidden);
+    let height = shown
+        .map(|column| column.title.split('\n').count())
+        .max()
+        .unwrap_or(1);
+    for number in 0..height {
+        let titles: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let lines: Vec<&str> = column.title.split('\n').collect();
+                let at = (number + lines.len()).checked_sub(height);
+                at.and_then(|at| lines.get(at))
+                    .map_or(String::new(), |&line| line.to_owned())
+            })
+            .collect();
+        write_lines(out, columns, &titles, |column| column.title_align);
+    }
+}
+
+/// Dashes as wide as each column.
+fn write_rule(out: &mut String, columns: &[Column]) {
+    let dashes: Vec<String> = columns
+        .iter()
+        .map(|column| "-".repeat(column.width))
+        .collect();
+    write_lines(out, columns, &dashes, |column| column.align);
 }
 
 fn row_texts(columns: &[Column], row: &Row) -> Vec<String> {
@@ -216,8 +249,39 @@ fn cell_text(cell: &Cell) -> String {
         Cell::Symbol(frame) => symbol_text(frame),
         Cell::Flags { bits, digits } => format!("{bits:0width$x}", width = usize::from(*digits)),
         Cell::Memory(bytes) => memory_text(bytes),
+        Cell::Scaled(bytes) => scaled_text(*bytes),
+        Cell::Percent(tenths) => format!("{}.{}%", tenths / 10, tenths % 10),
+        Cell::Bar(part, whole) => bar_text(*part, *whole),
+        Cell::Nested { blanks, name } => format!("{:blanks$}{name}", ""),
         Cell::Text(text) => text.clone(),
     }
+}
+
+/// A number of bytes as mdb writes it: plain below 1024, whole with a suffix where it divides, else three digits.
+fn scaled_text(bytes: u64) -> String {
+    let unit = (bytes.max(1).ilog2() / 10) as usize;
+    let Some(suffix) = unit.checked_sub(1).and_then(|i| b"KMGTPE".get(i)) else {
+        return bytes.to_string();
+    };
+    let suffix = char::from(*suffix);
+    let shift = unit * 10;
+    if bytes.trailing_zeros() as usize >= shift {
+        return format!("{}{suffix}", bytes >> shift);
+    }
+    let value = bytes as f64 / (1_u64 << shift) as f64;
+    match value {
+        ..9.995 => format!("{value:.2}{suffix}"),
+        ..99.95 => format!("{value:.1}{suffix}"),
+        _ => format!("{value:.0}{suffix}"),
+    }
+}
+
+/// Characters of a whole bar.
+const BAR: u64 = 50;
+
+fn bar_text(part: u64, whole: u64) -> String {
+    let length = u128::from(part.min(whole)) * u128::from(BAR) / u128::from(whole.max(1));
+    format!("|{}", "@".repeat(length as usize))
 }
 
 fn memory_text(bytes: &[u8]) -> String {
@@ -368,6 +432,52 @@ CACHE             LEAKED           BUFCTL CALLER
                                30
                  main+0x2f at victim.c:12
 
+";
+        assert_eq!(write_text(&report), expected);
+    }
+
+    #[test]
+    fn sizes_are_scaled_as_mdb_does() {
+        let expected = [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1K"),
+            (64 << 10, "64K"),
+            (10_250, "10.0K"),
+            (1_279_262, "1.22M"),
+            (19_503_513, "18.6M"),
+            (1023 << 20, "1023M"),
+            ((1023 << 20) + 1, "1023M"),
+            (1 << 60, "1E"),
+            (u64::MAX, "16.0E"),
+        ];
+        for (bytes, text) in expected {
+            assert_eq!(scaled_text(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_ruled_table_has_its_header_on_several_lines() {
+        let mut table = Table::new(
+            "t",
+            vec![
+                Column::left("name", "cache\nname", 8),
+                Column::right("size", "size", 6),
+            ],
+        );
+        table.ruled = true;
+        let name = "a".to_owned();
+        table.push(vec![Cell::Nested { blanks: 2, name }, Cell::Scaled(2048)]);
+        let report = Report {
+            sections: vec![table.into()],
+            ..Report::default()
+        };
+        let expected = "\
+cache
+name       size
+-------- ------
+  a          2K
+-------- ------
 ";
         assert_eq!(write_text(&report), expected);
     }

@@ -323,6 +323,19 @@ pub enum Cell {
     },
     /// Bytes of memory in order of address.
     Memory(Vec<u8>),
+    /// A number of bytes that people read with a suffix: `1.22M`.
+    Scaled(u64),
+    /// Tenths of a percent.
+    Percent(u64),
+    /// A part of a whole, which people see as a bar.
+    Bar(u64, u64),
+    /// A name so many blanks further in than its parent's.
+    Nested {
+        /// Blanks.
+        blanks: usize,
+        /// The name.
+        name: String,
+    },
     /// Words.
     Text(String),
 }

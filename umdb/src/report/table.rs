@@ -16,6 +16,10 @@ pub struct Table {
     pub stacks: StackView,
     /// An empty line after each row.
     pub spaced: bool,
+    /// Dashes below the header and below the rows.
+    pub ruled: bool,
+    /// Without header: the columns are those of the table before.
+    pub headless: bool,
     /// What is said below the rows: the count column's value, then words.
     pub total: Option<Total>,
 }
@@ -68,7 +72,7 @@ pub enum Align {
 pub struct Column {
     /// Name in JSON.
     pub key: &'static str,
-    /// Name in the header.
+    /// Name in the header; it may have several lines.
     pub title: &'static str,
     /// Characters.
     pub width: usize,
