@@ -5,18 +5,24 @@
 //!
 //! A new command is a new file and its row in [`DCMDS`].
 
+mod allocdby;
 mod bufctl;
+mod bufctl_audit;
 // A file is called as its command, and there is a command `::dcmds`.
 #[allow(clippy::module_inception)]
 mod dcmds;
 mod findleaks;
+mod freedby;
 mod help;
 mod parts;
 mod quit;
 mod umalog;
+mod umastat;
 mod umem_cache;
 mod umem_status;
 mod umem_verify;
+mod vmem;
+mod vmem_seg;
 mod whatis;
 
 pub use parts::{
@@ -26,15 +32,21 @@ pub use parts::{
 
 /// All commands, in the order of the alphabet.
 pub const DCMDS: &[&Dcmd] = &[
+    &allocdby::DCMD,
     &bufctl::DCMD,
+    &bufctl_audit::DCMD,
     &dcmds::DCMD,
     &findleaks::DCMD,
+    &freedby::DCMD,
     &help::DCMD,
     &quit::DCMD,
     &umalog::DCMD,
+    &umastat::DCMD,
     &umem_cache::DCMD,
     &umem_status::DCMD,
     &umem_verify::DCMD,
+    &vmem::DCMD,
+    &vmem_seg::DCMD,
     &whatis::DCMD,
 ];
 

@@ -1,10 +1,8 @@
 //! `::umem_cache`: all caches.
 
-use umem_layout::buffer_state;
-
 use super::{Address, Context, Dcmd, Error, Group, Invocation, Run};
 use crate::{
-    heap::Cache,
+    heap::{Cache, Counts},
     report::{Cell, Column, Report, Sentence, Table, Total},
 };
 
@@ -30,19 +28,10 @@ in magazines, waiting, or withdrawn.
 
     > umem_alloc_64::umem_cache";
 
-/// Buffers of a cache by what they are.
-#[derive(Default)]
-struct Counts {
-    total: u64,
-    in_use: u64,
-    magazine: u64,
-    bytes: u64,
-}
-
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let caches: Vec<&Cache> = match invocation.address {
-        None => cx.heap.caches.iter().collect(),
-        Some(address) => vec![cx.heap.cache_at(address).ok_or_else(|| {
+    let numbers: Vec<u32> = match invocation.address {
+        None => (0..cx.heap.caches.len() as u32).collect(),
+        Some(address) => vec![cx.heap.cache_number(address).ok_or_else(|| {
             Error::with_hint(
                 format!("couldn't read umem_cache at {address:x}: no cache is there"),
                 "::umem_cache lists the caches; their names can be used as addresses",
@@ -52,16 +41,16 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let mut report = Report::default();
     let mut table = Table::new("caches", columns());
     let mut sum = Counts::default();
-    for cache in &caches {
+    for &number in &numbers {
         cx.cancel.check()?;
-        let counts = counts(cx, cache);
-        table.push(cells(cache, &counts));
+        let counts = cx.heap.counts(number);
+        table.push(cells(&cx.heap.caches[number as usize], &counts));
         sum.total += counts.total;
         sum.in_use += counts.in_use;
-        sum.bytes += counts.bytes;
+        sum.slab_bytes += counts.slab_bytes;
     }
     if invocation.address.is_none() {
-        table.total = Some(total(caches.len() as u64, &sum));
+        table.total = Some(total(numbers.len() as u64, &sum));
         cx.add_damage(&mut report);
     }
     report.push(table);
@@ -84,20 +73,6 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-fn counts(cx: &Context<'_>, cache: &Cache) -> Counts {
-    let mut counts = Counts::default();
-    for &index in &cache.slabs {
-        let slab = &cx.heap.slabs[index as usize];
-        let states = cx.heap.states_of(slab);
-        let with = |state: u8| states.iter().filter(|&&other| other == state).count() as u64;
-        counts.total += states.len() as u64;
-        counts.in_use += with(buffer_state::ALLOCATED);
-        counts.magazine += with(buffer_state::MAGAZINE);
-        counts.bytes += slab.end - slab.start;
-    }
-    counts
-}
-
 fn cells(cache: &Cache, counts: &Counts) -> Vec<Cell> {
     let record = &cache.record;
     vec![
@@ -115,8 +90,8 @@ fn cells(cache: &Cache, counts: &Counts) -> Vec<Cell> {
         Cell::Count(counts.total),
         Cell::Count(counts.in_use),
         Cell::Count(counts.total - counts.in_use),
-        Cell::Count(counts.magazine),
-        Cell::Bytes(counts.bytes),
+        Cell::Count(counts.in_magazines),
+        Cell::Bytes(counts.slab_bytes),
         Cell::Bytes(record.chunk_size),
     ]
 }
@@ -131,7 +106,7 @@ fn total(caches: u64, sum: &Counts) -> Total {
         .words(" in use, ")
         .value("free", Cell::Count(sum.total - sum.in_use))
         .words(" free, ")
-        .bytes("slab_bytes", sum.bytes)
+        .bytes("slab_bytes", sum.slab_bytes)
         .words(" in slabs");
     Total {
         widths: (16, 7),

@@ -1,6 +1,6 @@
 //! Stacks and logs.
 
-use umem_layout::{Log, LogEntry, Plain, StackEntry};
+use umem_layout::{AuditRecord, Log, LogEntry, Plain, StackEntry, log_kind, operation};
 
 use super::Heap;
 use crate::layout::Damage;
@@ -56,7 +56,117 @@ impl LogView {
     }
 }
 
+/// Something that happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Address of the record that tells of it, or of the entry in the transaction log.
+    pub address: u64,
+    /// It is told by the object's record, not by the log.
+    pub in_record: bool,
+    /// When.
+    pub time: u64,
+    /// Thread.
+    pub thread: u32,
+    /// Stack in the depot.
+    pub stack: u32,
+    /// [`umem_layout::operation`].
+    pub operation: u32,
+    /// Bytes that the program asked for.
+    pub size: u64,
+    /// Sequence number of the entry in the log that tells of it or, for one in the log, of the one before.
+    pub previous: u64,
+}
+
+impl Event {
+    /// That of an entry of the transaction log at an address.
+    #[must_use]
+    pub const fn of_entry(address: u64, entry: &LogEntry) -> Self {
+        Self {
+            address,
+            in_record: false,
+            time: entry.time,
+            thread: entry.thread,
+            stack: entry.stack,
+            operation: entry.operation,
+            size: entry.size,
+            previous: entry.previous,
+        }
+    }
+}
+
+/// Most events of one object.
+const EVENTS_MAX: usize = 1 << 16;
+
 impl Heap {
+    /// What happened to the object with a record at this address, newest first: what the record tells, then what the
+    /// transaction log still holds of what was before.
+    #[must_use]
+    pub fn history(&self, address: u64, record: &AuditRecord) -> Vec<Event> {
+        let of_record = |operation, time, thread, stack| Event {
+            address,
+            in_record: true,
+            time,
+            thread,
+            stack,
+            operation,
+            size: record.requested.into(),
+            previous: record.last_log,
+        };
+        let mut events = Vec::new();
+        if record.free_time > record.alloc_time {
+            let (time, thread, stack) = (record.free_time, record.free_thread, record.free_stack);
+            events.push(of_record(operation::FREE, time, thread, stack));
+        }
+        let (time, thread, stack) = (record.alloc_time, record.alloc_thread, record.alloc_stack);
+        events.push(of_record(operation::ALLOC, time, thread, stack));
+        let logged = self.log_chain(address, record.last_log);
+        let is_new = |entry: &Event| {
+            let is_same =
+                |event: &Event| (event.time, event.operation) == (entry.time, entry.operation);
+            !events.iter().any(is_same)
+        };
+        let older: Vec<Event> = logged.into_iter().filter(is_new).collect();
+        events.extend(older);
+        events
+    }
+
+    /// What the transaction log holds of the object with a record at this address, from the entry with a sequence number
+    /// on, newest first. It ends where an entry is of another object or no older than the one before, as when the log
+    /// has gone round.
+    #[must_use]
+    pub fn log_chain(&self, record: u64, mut sequence: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(log) = self.log(log_kind::TRANSACTION) else {
+            return events;
+        };
+        while events.len() < EVENTS_MAX {
+            let Some(at) = log.entry_address(sequence) else {
+                break;
+            };
+            let Ok(entry) = self.reader.one::<LogEntry>(at) else {
+                break;
+            };
+            let is_older = entry.previous < entry.sequence;
+            if entry.sequence != sequence || entry.record != record || !is_older {
+                break;
+            }
+            events.push(Event::of_entry(at, &entry));
+            sequence = entry.previous;
+        }
+        events
+    }
+
+    /// The entry of the transaction log at an address.
+    #[must_use]
+    pub fn log_entry_at(&self, address: u64) -> Option<LogEntry> {
+        let log = self.log(log_kind::TRANSACTION)?;
+        let distance = address.checked_sub(log.record.base)?;
+        let stride = u64::from(log.record.stride).max(1);
+        let is_entry = distance < log.bytes() && distance % stride == 0;
+        let entry: LogEntry = is_entry.then(|| self.reader.one(address).ok())??;
+        (entry.sequence != 0 && log.entry_address(entry.sequence) == Some(address)).then_some(entry)
+    }
+
     /// The stack with an identifier; an empty one for zero.
     pub fn stack(&self, id: u32) -> Result<StackTrace, Damage> {
         if id == 0 {

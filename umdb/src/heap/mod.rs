@@ -39,7 +39,7 @@ pub use blocks::{Block, Gap};
 pub use caches::{Arena, Cache};
 pub use clock::ClockView;
 pub use counts::Counts;
-pub use history::{LogView, StackTrace};
+pub use history::{Event, LogView, StackTrace};
 pub use magazines::Held;
 pub use object::{Buffer, Location, Object};
 pub use segments::Branch;

@@ -87,6 +87,14 @@ impl Heap {
         })
     }
 
+    /// Whether any object has a record.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        let caches = self.caches.iter().filter(|cache| cache.is_user());
+        caches.into_iter().any(super::Cache::is_audited)
+            || self.blocks.iter().any(super::Block::is_audited)
+    }
+
     /// The block whose segment is at an address.
     #[must_use]
     pub fn block_of_segment(&self, address: u64) -> Option<u32> {

@@ -538,7 +538,10 @@ impl Builder {
                 .write(*address, bytes_of(&Thread { next, ..*thread }));
         }
         for (address, segment) in &self.segments {
-            self.image.write(*address, bytes_of(segment));
+            let before = self.segments.iter().find(|(_, s)| s.next == *address);
+            let prev = before.map_or(0, |(at, _)| *at);
+            self.image
+                .write(*address, bytes_of(&Segment { prev, ..*segment }));
         }
         self.image.write(ROOT, &[0; PAGE as usize]);
         self.image.write(ROOT, bytes_of(&self.root));

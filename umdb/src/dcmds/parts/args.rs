@@ -91,6 +91,16 @@ impl Opt {
             summary,
         }
     }
+
+    /// An option with a value of this name.
+    #[must_use]
+    pub const fn value(letter: char, value: &'static str, summary: &'static str) -> Self {
+        Self {
+            letter,
+            value: Some(value),
+            summary,
+        }
+    }
 }
 
 /// What was typed before and behind a command.
@@ -107,7 +117,16 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Whether an option was given.
+    /// The value of an option; the last one counts.
+    #[must_use]
+    pub fn value(&self, letter: char) -> Option<&str> {
+        let mut values = self.values.iter().rev();
+        values
+            .find(|(other, _)| *other == letter)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether an option without value was given.
     #[must_use]
     pub fn has(&self, letter: char) -> bool {
         self.flags.contains(&letter)

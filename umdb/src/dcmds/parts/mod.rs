@@ -1,8 +1,12 @@
 //! What commands share.
 
 pub(super) mod args;
+pub(super) mod by_thread;
 pub(super) mod context;
+pub(super) mod filter;
 pub(super) mod record;
+
 pub(super) mod stacks;
 #[cfg(test)]
 pub(super) mod testing;
+pub(super) mod values;

@@ -1,10 +1,10 @@
 //! The record of a buffer or block in full, as `::bufctl -v` shows it.
 
-use umem_layout::{AuditRecord, buffer_state, family};
+use umem_layout::{AuditRecord, buffer_state, family, operation};
 
-use super::context::Context;
+use super::{context::Context, filter::Transaction};
 use crate::{
-    heap::Object,
+    heap::{Event, Object},
     report::{Cell, Column, Report, Row, Stack, StackView, Table},
 };
 
@@ -54,12 +54,27 @@ pub fn family_name(number: u8) -> &'static str {
         .unwrap_or(FAMILIES[usize::from(family::NONE)])
 }
 
-/// The time of the last transaction in a record, and its thread.
-pub fn last_transaction(record: &AuditRecord) -> (u64, u32) {
-    if record.free_time > record.alloc_time {
-        (record.free_time, record.free_thread)
-    } else {
-        (record.alloc_time, record.alloc_thread)
+/// Something that happened, and to what.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    /// What happened.
+    pub event: Event,
+    /// Address of the buffer.
+    pub buffer: u64,
+    /// Address of its cache or arena.
+    pub owner: u64,
+    /// The buffer as it is now, while it exists.
+    pub object: Option<Object>,
+}
+
+/// What an operation did to a buffer.
+fn event_name(number: u32) -> &'static str {
+    match number {
+        operation::ALLOC => "allocated",
+        operation::FREE => "freed",
+        operation::FAIL => "failed",
+        operation::SLAB_CREATE => "slab",
+        _ => "unknown",
     }
 }
 
@@ -85,7 +100,7 @@ impl Context<'_> {
 
     fn cells(&self, object: Object, record: &AuditRecord) -> Vec<Cell> {
         let heap = self.heap;
-        let (time, thread) = last_transaction(record);
+        let Transaction { time, thread, .. } = Transaction::last(record);
         vec![
             heap.record_address(object)
                 .map_or(Cell::Empty, Cell::Address),
@@ -99,6 +114,43 @@ impl Context<'_> {
             Cell::text(state_name(heap.object_state(object))),
             Cell::text(family_name(heap.family(object))),
             Cell::text(heap.owner_name(object)),
+        ]
+    }
+
+    /// Events in full, each with its stack.
+    pub fn event_table(&self, lines: &[Line], report: &mut Report) -> Table {
+        let mut table = Table::new("record", columns());
+        table.stacks = StackView::Indented(INDENT);
+        table.spaced = true;
+        for line in lines {
+            let event = &line.event;
+            let stack = self.stack(event_name(event.operation), event.stack, report);
+            table.rows.push(Row {
+                cells: self.event_cells(line),
+                stacks: vec![stack],
+            });
+        }
+        table
+    }
+
+    fn event_cells(&self, line: &Line) -> Vec<Cell> {
+        let (heap, event) = (self.heap, &line.event);
+        let name = line.object.map_or("", |object| heap.owner_name(object));
+        let family = line
+            .object
+            .map_or("", |object| family_name(heap.family(object)));
+        vec![
+            Cell::Address(event.address),
+            Cell::Address(line.buffer),
+            Cell::Time(heap.clock.monotonic(event.time)),
+            Cell::Number(event.thread.into()),
+            Cell::Address(line.owner),
+            Cell::Address(self.log_entry(event.previous)),
+            Cell::Address(0),
+            Cell::Bytes(event.size),
+            Cell::text(event_name(event.operation)),
+            Cell::text(family),
+            Cell::text(name),
         ]
     }
 
