@@ -18,7 +18,10 @@ mod parts;
 mod quit;
 mod umalog;
 mod umastat;
+mod umausers;
 mod umem_cache;
+mod umem_malloc_dist;
+mod umem_malloc_info;
 mod umem_status;
 mod umem_verify;
 mod vmem;
@@ -42,7 +45,10 @@ pub const DCMDS: &[&Dcmd] = &[
     &quit::DCMD,
     &umalog::DCMD,
     &umastat::DCMD,
+    &umausers::DCMD,
     &umem_cache::DCMD,
+    &umem_malloc_dist::DCMD,
+    &umem_malloc_info::DCMD,
     &umem_status::DCMD,
     &umem_verify::DCMD,
     &vmem::DCMD,
