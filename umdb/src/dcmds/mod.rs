@@ -16,10 +16,12 @@ mod freedby;
 mod help;
 mod parts;
 mod quit;
+mod ugrep;
 mod umalog;
 mod umastat;
 mod umausers;
 mod umem_cache;
+mod umem_log;
 mod umem_malloc_dist;
 mod umem_malloc_info;
 mod umem_status;
@@ -43,10 +45,12 @@ pub const DCMDS: &[&Dcmd] = &[
     &freedby::DCMD,
     &help::DCMD,
     &quit::DCMD,
+    &ugrep::DCMD,
     &umalog::DCMD,
     &umastat::DCMD,
     &umausers::DCMD,
     &umem_cache::DCMD,
+    &umem_log::DCMD,
     &umem_malloc_dist::DCMD,
     &umem_malloc_info::DCMD,
     &umem_status::DCMD,

@@ -1,8 +1,8 @@
 //! `::umalog`: the transaction log.
 
-use umem_layout::{LogEntry, log_kind, operation};
+use umem_layout::{LogEntry, log_kind};
 
-use super::{Address, Context, Dcmd, Error, Group, Invocation, Run};
+use super::{Address, Context, Dcmd, Error, Group, Invocation, Run, parts::log::operation_name};
 use crate::report::{Cell, Item, List, Report, Sentence, StackView};
 
 pub(super) const DCMD: Dcmd = Dcmd {
@@ -114,16 +114,6 @@ fn owner(cx: &Context<'_>, entry: &LogEntry) -> Cell {
         arena()
     };
     name.map_or(Cell::Address(entry.owner), Cell::text)
-}
-
-fn operation_name(number: u32) -> String {
-    match number {
-        operation::ALLOC => "alloc".to_owned(),
-        operation::FREE => "free".to_owned(),
-        operation::FAIL => "fail".to_owned(),
-        operation::SLAB_CREATE => "slab".to_owned(),
-        other => format!("operation {other}"),
-    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ pub(super) mod by_thread;
 pub(super) mod context;
 pub(super) mod distribution;
 pub(super) mod filter;
+pub(super) mod log;
 pub(super) mod record;
 
 pub(super) mod requests;
+pub(super) mod scan;
 pub(super) mod stacks;
 #[cfg(test)]
 pub(super) mod testing;

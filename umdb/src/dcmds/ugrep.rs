@@ -1,0 +1,169 @@
+//! `::ugrep`: where in memory a value is.
+
+use super::{
+    Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
+    parts::scan::{self, Pattern},
+};
+use crate::report::{Cell, Item, List, Report, Sentence};
+
+pub(super) const DCMD: Dcmd = Dcmd {
+    name: "ugrep",
+    group: Group::Addresses,
+    address: Address::Required,
+    options: &[
+        Opt::flag('v', "also the value that was found"),
+        Opt::value(
+            'd',
+            "dist",
+            "values from this one up to so many above it, exclusively",
+        ),
+        Opt::value('m', "mask", "compare only these bits"),
+        Opt::value('M', "invmask", "compare all but these bits"),
+        Opt::value('a', "minaddr", "search only from this address on"),
+        Opt::value('A', "maxaddr", "search only below this address"),
+        Opt::value('s', "size", "unit of the search in bytes: 1, 2, 4 or 8"),
+    ],
+    operands: "",
+    summary: "search user address space for a pointer",
+    help: HELP,
+    run: Run::Report(run),
+};
+
+const HELP: &str = "\
+Searches all readable memory for a value, as a rule the address of a buffer: who
+points to it? The address of each place that holds it is listed, in order. Places
+are aligned to the unit of the search, which is 8 bytes.
+
+With -d pointers into a buffer are found as well: those to any of its bytes when
+the distance is its size.
+
+    > 7f0aa0c5efc0::ugrep -d 0t50
+
+Memory of the allocator is searched too: magazines and logs hold addresses of
+buffers that are free. ::whatis tells what holds a pointer.
+
+    > 7f0aa0c5efc0::ugrep | ::whatis -q";
+
+fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
+    let pattern = pattern(cx, invocation)?;
+    let from = cx.option(invocation, 'a')?.unwrap_or(0);
+    let to = cx.option(invocation, 'A')?.unwrap_or(u64::MAX);
+    let with_value = invocation.has('v');
+    let mut list = List {
+        key: "places",
+        ..List::default()
+    };
+    let searched = scan::memory(cx, &pattern, from..to, |address, value| {
+        let mut sentence = Sentence::new().value("address", Cell::Address(address));
+        if with_value {
+            sentence = sentence.words(":\t").value("value", Cell::Address(value));
+        }
+        list.items.push(Item {
+            sentence,
+            stacks: Vec::new(),
+        });
+    })?;
+    let mut report = Report::default();
+    if searched == 0 {
+        report.incomplete("ugrep: warning: nothing searched");
+    }
+    report.push(list);
+    Ok(report)
+}
+
+fn pattern(cx: &Context<'_>, invocation: &Invocation) -> Result<Pattern, Error> {
+    let value = invocation.address.unwrap_or_default();
+    let size = cx.option(invocation, 's')?.unwrap_or(8);
+    if !matches!(size, 1 | 2 | 4 | 8) {
+        return Err(Error::failed("ugrep: size must be a power of 2, at most 8"));
+    }
+    let all = u64::MAX >> (64 - 8 * size);
+    let [distance, mask, inverse] = ['d', 'm', 'M'].map(|letter| cx.option(invocation, letter));
+    let (distance, mask, inverse) = (distance?, mask?, inverse?);
+    if [distance, mask, inverse].iter().flatten().count() > 1 {
+        return Err(Error::failed(
+            "ugrep: only one of -d, -m and -M may be specified",
+        ));
+    }
+    let mask = mask.or(inverse.map(|bits| !bits)).unwrap_or(all) & all;
+    if value & !mask != 0 {
+        return Err(Error::with_hint(
+            format!(
+                "ugrep: pattern does not match mask: no value has the bits of {value:x} under {mask:x}"
+            ),
+            "choose another -m, -M or -s",
+        ));
+    }
+    Ok(Pattern {
+        value,
+        mask,
+        distance: distance.unwrap_or(1),
+        size: size as usize,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dcmds::parts::testing::{run, text},
+        heap::synthetic::{DATA, victim},
+        report::Status,
+    };
+
+    #[test]
+    fn places_are_found_by_value_distance_mask_and_size() {
+        let (mut builder, _) = victim();
+        builder.write_word(DATA + 0x10, 0x7000_1234);
+        builder.write_word(DATA + 0x1ff8, 0x7000_1236);
+        builder
+            .image
+            .write(DATA + 0x105, &0x7000_1234_u64.to_le_bytes());
+        let mut shown = |value, words: &[&str]| {
+            let (text, status) = text(&mut builder, &DCMD, Some(value), words);
+            assert_eq!(status, Status::Clean);
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(0x7000_1234, &[]), ["400010"]);
+        assert_eq!(shown(0x7000_1234, &["-v"]), ["400010:\t70001234"]);
+        assert_eq!(shown(0x7000_1234, &["-d", "3"]), ["400010", "401ff8"]);
+        assert_eq!(shown(0x7000_1235, &["-d", "1"]), [""; 0]);
+        assert_eq!(
+            shown(0x7000_1230, &["-m", "fffffff0"]),
+            ["400010", "401ff8"]
+        );
+        assert_eq!(shown(0x7000_1230, &["-M", "f"]), ["400010", "401ff8"]);
+        assert_eq!(shown(0x7000_1234, &["-d", "3", "-a", "400011"]), ["401ff8"]);
+        assert_eq!(shown(0x7000_1234, &["-d", "3", "-A", "401ff8"]), ["400010"]);
+        assert_eq!(shown(0x7000_1234, &["-s", "4"]), ["400010"]);
+        assert_eq!(
+            shown(0x34, &["-s", "1", "-A", "400200"]),
+            ["400010", "400105"]
+        );
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        let (mut builder, _) = victim();
+        let mut error = |words: &[&str]| {
+            run(&mut builder, &DCMD, Some(0x1ff), words)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error(&["-d", "2", "-m", "ff"]),
+            "ugrep: only one of -d, -m and -M may be specified"
+        );
+        assert_eq!(
+            error(&["-s", "3"]),
+            "ugrep: size must be a power of 2, at most 8"
+        );
+        assert!(error(&["-m", "ff"]).starts_with("ugrep: pattern does not match mask"));
+        assert!(error(&["-s", "1"]).starts_with("ugrep: pattern does not match mask"));
+        let end = ["-a", "ffffffffffffffff"];
+        assert!(run(&mut builder, &DCMD, Some(1), &end).is_ok());
+        let report = run(&mut builder, &DCMD, Some(1), &["-A", "100"]).unwrap();
+        assert_eq!(report.status, Status::Incomplete);
+        assert_eq!(report.warnings[0].what, "ugrep: warning: nothing searched");
+    }
+}
