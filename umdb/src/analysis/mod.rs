@@ -8,11 +8,13 @@ pub mod leaks;
 mod mark;
 mod ranges;
 mod roots;
+mod subject;
 pub mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::target::Target;
+pub use subject::Subject;
 
 /// What is missing of a target: threads, registers, memory. Warnings about the file of a module do not count:
 /// it gives names, and pages that were never written, which hold no pointer to the heap.

@@ -15,6 +15,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "given a thread, print its allocated buffers",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -34,6 +34,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "print or filter a bufctl",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -12,6 +12,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "print a bufctl_audit",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -1,37 +1,46 @@
 //! `::dcmds`: the names of all commands.
 
-use super::{Address, Context, DCMDS, Error, Group, Invocation, Run};
+use super::{Context, DCMDS, Dcmd, Error, Group, Invocation, Opt, Run, parts::search::Search};
 use crate::report::{Cell, Column, Report, Table};
 
-pub(super) const DCMD: super::Dcmd = super::Dcmd {
+pub(super) const DCMD: Dcmd = Dcmd {
     name: "dcmds",
     group: Group::Session,
-    address: Address::Forbidden,
-    options: &[],
-    operands: "[text]",
+    options: &[Opt::flag('n', "search the names alone")],
+    operands: "[expression]",
     summary: "list the commands",
     help: HELP,
+    columns: &[
+        ("NAME", "what is typed behind ::"),
+        ("SUMMARY", "what it does"),
+    ],
+    see: &["help", "walkers"],
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\
-Lists all commands, or those whose name or summary holds a text.
+Lists all commands, or those whose name or summary a regular expression finds.
 
     > ::dcmds leak";
 
 fn run(_: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let text = invocation.operands.join(" ").to_lowercase();
+    let search = Search::new(&DCMD, invocation)?;
     let mut table = Table::new(
         "dcmds",
         vec![
             Column::left("name", "NAME", 24),
             Column::left("summary", "SUMMARY", 0),
+            Column::hidden("usage"),
         ],
     );
     for dcmd in DCMDS {
-        let is_wanted = dcmd.name.contains(&text) || dcmd.summary.to_lowercase().contains(&text);
-        if is_wanted {
-            table.push(vec![Cell::text(dcmd.name), Cell::text(dcmd.summary)]);
+        if search.finds(dcmd.name, dcmd.summary) {
+            table.push(vec![
+                Cell::text(dcmd.name),
+                Cell::text(dcmd.summary),
+                Cell::text(dcmd.usage()),
+            ]);
         }
     }
     let mut report = Report::default();

@@ -27,6 +27,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "search for memory leaks",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

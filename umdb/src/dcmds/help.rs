@@ -12,6 +12,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "list the commands, or say what one does",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -12,6 +12,7 @@ mod bufctl_audit;
 #[allow(clippy::module_inception)]
 mod dcmds;
 mod findleaks;
+pub mod formats;
 mod freedby;
 mod help;
 mod parts;
@@ -28,11 +29,15 @@ mod umem_status;
 mod umem_verify;
 mod vmem;
 mod vmem_seg;
+mod walk;
+mod walkers;
 mod whatis;
 
 pub use parts::{
-    args::{Address, Dcmd, Group, Invocation, Opt, Run},
-    context::{Context, Error},
+    args::{Address, Completes, Dcmd, Filter, Group, Invocation, Opt, Run, Shorthand},
+    context::{Context, Error, Host},
+    registers,
+    state::{Format, State},
 };
 
 /// All commands, in the order of the alphabet.
@@ -42,6 +47,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &bufctl_audit::DCMD,
     &dcmds::DCMD,
     &findleaks::DCMD,
+    &formats::DCMD,
     &freedby::DCMD,
     &help::DCMD,
     &quit::DCMD,
@@ -57,6 +63,8 @@ pub const DCMDS: &[&Dcmd] = &[
     &umem_verify::DCMD,
     &vmem::DCMD,
     &vmem_seg::DCMD,
+    &walk::DCMD,
+    &walkers::DCMD,
     &whatis::DCMD,
 ];
 
@@ -64,6 +72,34 @@ pub const DCMDS: &[&Dcmd] = &[
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Dcmd> {
     DCMDS.iter().copied().find(|dcmd| dcmd.name == name)
+}
+
+/// The command with an older name, such as `$C`, and the words that it stands for.
+#[must_use]
+pub fn find_shorthand(name: &str) -> Option<(&'static Dcmd, &'static [&'static str])> {
+    let all = DCMDS
+        .iter()
+        .flat_map(|dcmd| dcmd.shorthands.iter().map(|shorthand| (*dcmd, shorthand)));
+    let mut all = all.filter(|(_, shorthand)| shorthand.name == name);
+    all.next().map(|(dcmd, shorthand)| (dcmd, shorthand.words))
+}
+
+/// Modules of mdb whose commands are ours.
+const MODULES: [&str; 4] = ["umdb", "mdb", "libumem", "libumem.so.1"];
+
+/// The name without the module that may stand before it: ``libumem`findleaks``.
+///
+/// # Errors
+/// For a module whose commands we do not have.
+pub fn without_module(name: &str) -> Result<&str, Error> {
+    match name.rsplit_once('`') {
+        None => Ok(name),
+        Some((module, bare)) if MODULES.contains(&module) => Ok(bare),
+        Some((module, _)) => Err(Error::with_hint(
+            format!("invalid command '::{name}': specified module is not loaded: {module}"),
+            "commands need no module",
+        )),
+    }
 }
 
 /// The names that are most like one that does not exist.

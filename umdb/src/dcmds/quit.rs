@@ -1,6 +1,6 @@
 //! `::quit`: the end of the session.
 
-use super::{Address, Dcmd, Group, Run};
+use super::{Address, Dcmd, Group, Run, Shorthand};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "quit",
@@ -10,7 +10,9 @@ pub(super) const DCMD: Dcmd = Dcmd {
     operands: "",
     summary: "quit the debugger and let a stopped process go on",
     help: HELP,
+    shorthands: &[Shorthand::of("$q"), Shorthand::of("$Q")],
     run: Run::Quit,
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

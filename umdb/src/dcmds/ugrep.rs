@@ -27,6 +27,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "search user address space for a pointer",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

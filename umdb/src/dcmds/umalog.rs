@@ -14,6 +14,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "display umem transaction log and stack traces",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -17,6 +17,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "umem allocator stats",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -25,6 +25,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "display current medium and large users of the umem allocator",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

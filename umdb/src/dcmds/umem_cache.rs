@@ -15,6 +15,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "print a umem cache",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

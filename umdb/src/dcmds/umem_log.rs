@@ -14,6 +14,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "dump umem transaction log",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

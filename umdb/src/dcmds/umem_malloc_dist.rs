@@ -21,6 +21,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "report distribution of outstanding malloc()s",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

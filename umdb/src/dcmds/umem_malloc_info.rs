@@ -23,6 +23,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "report information about malloc()s by cache",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

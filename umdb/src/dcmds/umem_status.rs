@@ -17,6 +17,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "Print umem status and message buffer",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -19,6 +19,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "check integrity of umem-managed memory",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

@@ -31,6 +31,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "print or filter a vmem_seg",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

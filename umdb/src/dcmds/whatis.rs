@@ -23,6 +23,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "given an address, return information",
     help: HELP,
     run: Run::Report(run),
+    ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\

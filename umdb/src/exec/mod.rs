@@ -1,19 +1,41 @@
 //! Runs the commands of lines, one after the other.
 //!
-//! **Owns** dot, the meaning of names in expressions, and how results add up. **May use** everything to its left.
-//! **Promises** that each command gives exactly one report, that an error in one leaves the others, and that the
-//! worst status decides: could not do it, incomplete, found, clean.
+//! **Owns** the meaning of names in expressions, pipes and loops, and how results add up. **May use** everything to its
+//! left. **Promises** that an error in one command leaves the others, that addresses stream through a pipe as they are
+//! found, and that the worst status decides: could not do it, incomplete, found, clean.
 
-use crate::{
-    dcmds::{self, Context, Dcmd, Error, Run},
-    lang::{self, Command, Environment, SyntaxError, Verb, Word},
-    report::{Report, Status},
+mod names;
+mod pipeline;
+mod printer;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
 };
 
-/// Takes what commands report.
+use crate::{
+    analysis::Subject,
+    dcmds::{self, Error, State},
+    lang::{Command, EvalError, Expression, Parser, Stage, SyntaxError, Verb},
+    report::{Report, Status},
+};
+use pipeline::{Pipeline, Tail};
+use printer::Printer;
+
+/// Commands that run commands may be nested so deeply.
+const DEPTH_MAX: usize = 16;
+
+/// Takes what commands answer.
 pub trait Sink {
-    /// One report; `command` is the command as typed.
-    fn report(&mut self, command: &str, report: &Report);
+    /// A command begins, as typed; with a shell command, that gets the output.
+    fn begin(&mut self, command: &str, shell: Option<&str>);
+
+    /// A part of its answer. Returns false when nobody wants more of it.
+    fn part(&mut self, report: Report) -> bool;
+
+    /// The command has ended. Returns what is to be said about its shell command.
+    fn end(&mut self) -> Status;
 
     /// Nobody listens any more: run no more commands.
     fn is_closed(&self) -> bool {
@@ -30,153 +52,221 @@ pub enum Outcome {
     Quit,
 }
 
-/// A session: a context, dot, and the worst status so far.
+/// A session: what commands work on, what they remember, and the worst status so far.
 pub struct Session<'a> {
-    context: Context<'a>,
-    dot: Option<u64>,
-    status: Status,
+    subject: Subject<'a>,
+    state: Rc<State>,
+    status: Cell<Status>,
+    depth: Cell<usize>,
+    has_quit: Cell<bool>,
+    /// A person types: a bare address repeats the last command.
+    is_interactive: bool,
+    last: RefCell<Vec<Stage>>,
+    /// Names that were looked up; nothing of the target changes.
+    names: RefCell<HashMap<String, Option<u64>>>,
+    /// The expression that was evaluated last, for filters evaluate one many times.
+    parsed: RefCell<Option<(String, u32, Rc<Expression>)>>,
 }
 
 impl<'a> Session<'a> {
-    /// A session in a context.
+    /// A session about something, with its settings.
     #[must_use]
-    pub fn new(context: Context<'a>) -> Self {
+    pub fn new(subject: Subject<'a>, state: Rc<State>) -> Self {
         Self {
-            context,
-            dot: None,
-            status: Status::Clean,
+            subject,
+            state,
+            status: Cell::new(Status::Clean),
+            depth: Cell::new(0),
+            has_quit: Cell::new(false),
+            is_interactive: false,
+            last: RefCell::default(),
+            names: RefCell::default(),
+            parsed: RefCell::default(),
         }
+    }
+
+    /// The same for a person at a terminal.
+    #[must_use]
+    pub fn interactive(self) -> Self {
+        Self {
+            is_interactive: true,
+            ..self
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub const fn subject(&self) -> &Subject<'a> {
+        &self.subject
+    }
+
+    /// Variables and settings.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// The worst status so far.
     #[must_use]
-    pub const fn status(&self) -> Status {
-        self.status
+    pub fn status(&self) -> Status {
+        self.status.get()
     }
 
     /// Counts a status that something else than a command had.
-    pub fn worsen(&mut self, status: Status) {
-        self.status = self.status.max(status);
+    pub fn worsen(&self, status: Status) {
+        self.status.set(self.status.get().max(status));
     }
 
     /// Runs the commands of a line.
-    pub fn run_line(&mut self, line: &str, sink: &mut dyn Sink) -> Outcome {
-        for command in lang::parse(line) {
+    pub fn run_line(&self, line: &str, sink: &mut dyn Sink) -> Outcome {
+        if line.trim().is_empty() && self.is_interactive && self.state.repeats.get() {
+            return self.repeat(None, sink);
+        }
+        let mut parser = Parser::new(line);
+        while let Some(command) = parser.next(self.state.radix.get()) {
             if sink.is_closed() {
                 return Outcome::Quit;
             }
-            let (text, result) = match command {
-                Ok(command) => (command.text.clone(), self.run(&command)),
-                Err(error) => (line.to_owned(), Err(syntax(&error))),
+            let is_wrong = command.is_err();
+            let result = match command {
+                Ok(command) => self.run_command(command, sink),
+                Err(error) => self.with_sink(line, None, sink, |_| Err(syntax(&error))),
             };
-            let cancelled = matches!(result, Err(Error::Cancelled));
-            match result {
-                Ok(Some(report)) => self.deliver(&text, &report, sink),
-                Ok(None) => return Outcome::Quit,
-                Err(error) => self.deliver(&text, &error.into(), sink),
+            if self.has_quit.get() {
+                return Outcome::Quit;
             }
-            if cancelled {
-                return Outcome::Continue;
+            // What a person typed behind a mistake was meant to follow something else.
+            if matches!(result, Err(Error::Cancelled)) || (is_wrong && self.is_interactive) {
+                break;
             }
         }
         Outcome::Continue
     }
 
-    fn deliver(&mut self, text: &str, report: &Report, sink: &mut dyn Sink) {
-        self.worsen(report.status);
-        sink.report(text, report);
-    }
-
-    /// Runs one command; nothing when it ends the session.
-    fn run(&mut self, command: &Command) -> Result<Option<Report>, Error> {
-        let address = command
-            .address
-            .as_ref()
-            .map(|e| lang::evaluate(e, self))
-            .transpose()
-            .map_err(failed)?;
-        let dcmd = match &command.verb {
-            Verb::None => {
-                self.dot = address;
-                return Ok(Some(Report::default()));
-            }
-            Verb::Dollar('q' | 'Q') => return Ok(None),
-            Verb::Dollar(letter) => {
-                return Err(Error::failed(format!("invalid command '${letter}'")));
-            }
-            Verb::Dcmd(name) => dcmds::find(name).ok_or_else(|| unknown(name))?,
-        };
-        let words = command
-            .words
-            .iter()
-            .map(|word| self.text_of(word))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.dot = address.or(self.dot);
-        let invocation = dcmd.parse(self.address_for(dcmd, address), &words)?;
-        match dcmd.run {
-            Run::Quit => Ok(None),
-            Run::Report(run) => run(&self.context, &invocation).map(Some),
+    fn run_command(&self, command: Command, sink: &mut dyn Sink) -> Result<(), Error> {
+        let Command {
+            stages,
+            shell,
+            text,
+        } = command;
+        if let [
+            Stage {
+                verb: Verb::None, ..
+            },
+        ] = &stages[..]
+            && self.is_interactive
+            && shell.is_none()
+        {
+            let mut stages = stages;
+            let typed = stages.remove(0);
+            return match self.repeat(Some(typed), sink) {
+                Outcome::Continue => Ok(()),
+                Outcome::Quit => Err(Error::Closed),
+            };
         }
+        let result = self.with_sink(&text, shell.as_deref(), sink, |tail| {
+            self.run_stages(&stages, tail)
+        });
+        if !stages.is_empty() {
+            *self.last.borrow_mut() = stages;
+        }
+        result
     }
 
-    /// Dot stands in where an address is required.
-    fn address_for(&self, dcmd: &Dcmd, address: Option<u64>) -> Option<u64> {
-        if dcmd.address == dcmds::Address::Required {
-            address.or(self.dot)
+    /// Runs the last command again: with the address and count that were typed, else at the next address.
+    fn repeat(&self, typed: Option<Stage>, sink: &mut dyn Sink) -> Outcome {
+        let mut stages = self.last.borrow().clone();
+        if let (None, Some(dot)) = (&typed, self.state.dot.get()) {
+            let next = dot.wrapping_add(self.state.increment.get());
+            self.state.dot.set(Some(next));
+        }
+        match (stages.first_mut(), typed) {
+            (Some(first), Some(typed)) => {
+                first.address = typed.address;
+                first.count = typed.count;
+            }
+            (Some(first), None) => first.address = None,
+            (None, Some(typed)) => stages.push(typed),
+            (None, None) => return Outcome::Continue,
+        }
+        let _ = self.with_sink("", None, sink, |tail| self.run_stages(&stages, tail));
+        if self.has_quit.get() {
+            Outcome::Quit
         } else {
-            address
+            Outcome::Continue
         }
     }
 
-    fn text_of(&self, word: &Word) -> Result<String, Error> {
-        match word {
-            Word::Text(text) => Ok(text.clone()),
-            Word::Value(expression) => lang::evaluate(expression, self)
-                .map(|value| format!("0x{value:x}"))
-                .map_err(failed),
+    /// Runs something whose answer goes to the sink; an error is part of the answer.
+    fn with_sink(
+        &self,
+        text: &str,
+        shell: Option<&str>,
+        sink: &mut dyn Sink,
+        run: impl FnOnce(&dyn Tail) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        sink.begin(text, shell);
+        let printer = Printer::new(self, sink);
+        let result = run(&printer);
+        let result = match result {
+            Ok(()) => printer.flush(),
+            Err(error) => {
+                // What was found before stands above what went wrong.
+                let _ = printer.flush();
+                let _ = printer.take_report(error.clone().into());
+                Err(error)
+            }
+        };
+        self.worsen(sink.end());
+        result
+    }
+
+    fn run_stages(&self, stages: &[Stage], tail: &dyn Tail) -> Result<(), Error> {
+        match Pipeline::new(self, stages, tail)? {
+            Some(pipeline) => pipeline.run(),
+            None => Ok(()),
         }
     }
+
+    /// Runs commands within a command, whose output is theirs.
+    fn run_nested(&self, line: &str, dot: u64, tail: &dyn Tail) -> Result<(), Error> {
+        if self.depth.get() == DEPTH_MAX {
+            return Err(Error::failed(format!(
+                "commands are nested too deeply: {DEPTH_MAX} commands run each other"
+            )));
+        }
+        self.depth.set(self.depth.get() + 1);
+        let before = self.state.dot.replace(Some(dot));
+        let result = self.run_each(line, tail);
+        self.state.dot.set(before);
+        self.depth.set(self.depth.get() - 1);
+        result
+    }
+
+    fn run_each(&self, line: &str, tail: &dyn Tail) -> Result<(), Error> {
+        let mut parser = Parser::new(line);
+        while let Some(command) = parser.next(self.state.radix.get()) {
+            let result = match &command {
+                Ok(Command { shell: Some(_), .. }) => Err(Error::failed(
+                    "a shell command cannot stand within another command",
+                )),
+                Ok(command) => self.run_stages(&command.stages, tail),
+                Err(error) => Err(syntax(error)),
+            };
+            match result {
+                Ok(()) => {}
+                Err(error @ (Error::Cancelled | Error::Closed)) => return Err(error),
+                Err(error) => tail.take_report(error.into())?,
+            }
+            if self.has_quit.get() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
-impl Environment for Session<'_> {
-    /// Names of the library's caches come first: they cost no look into symbol tables, and programs do not
-    /// call their data so. Names that a program gave its caches come last, for it often has a variable of
-    /// the same name.
-    fn resolve(&self, name: &str) -> Option<u64> {
-        let heap = self.context.heap;
-        let cache = heap.cache_named(name);
-        let library = cache
-            .filter(|cache| cache.is_library())
-            .map(|cache| cache.address);
-        let arena = || {
-            heap.arenas
-                .iter()
-                .find(|arena| arena.name == name)
-                .map(|arena| arena.address)
-        };
-        let symbol = || {
-            self.context
-                .symbols
-                .resolve(name)
-                .map(|symbol| symbol.address)
-        };
-        library
-            .or_else(symbol)
-            .or_else(|| cache.map(|cache| cache.address))
-            .or_else(arena)
-    }
-
-    fn read_word(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        (self.context.heap.reader.fill(address, &mut bytes) == 8).then(|| u64::from_le_bytes(bytes))
-    }
-
-    fn dot(&self) -> u64 {
-        self.dot.unwrap_or(0)
-    }
-}
-
-fn failed(error: lang::EvalError) -> Error {
+fn failed(error: EvalError) -> Error {
     Error::failed(error.to_string())
 }
 
@@ -194,74 +284,4 @@ fn unknown(name: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{analysis::Cancel, heap::synthetic::victim, symbols::Symbols};
-
-    /// Commands and the first warning of each.
-    #[derive(Default)]
-    struct Kept(Vec<(String, Status, Option<String>)>);
-
-    impl Sink for Kept {
-        fn report(&mut self, command: &str, report: &Report) {
-            let warning = report.warnings.first().map(|warning| warning.what.clone());
-            self.0.push((command.to_owned(), report.status, warning));
-        }
-    }
-
-    fn run(line: &str) -> (Kept, Status, Outcome) {
-        let (mut builder, _) = victim();
-        builder.publish();
-        let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
-        let symbols = Symbols::new(&target);
-        let mut session = Session::new(Context::new(&target, &symbols, &heap, &cancel));
-        let mut kept = Kept::default();
-        let outcome = session.run_line(line, &mut kept);
-        (kept, session.status(), outcome)
-    }
-
-    #[test]
-    fn the_worst_status_of_a_line_counts() {
-        let (kept, status, _) = run("::umem_cache; ::findleaks; ::umem_status");
-        assert_eq!(kept.0.len(), 3);
-        assert_eq!(status, Status::Found);
-        assert_eq!(run("::findleaks; 8::whatis").1, Status::Incomplete);
-        assert_eq!(run("8::whatis; ::nothing; ::findleaks").1, Status::Failed);
-    }
-
-    #[test]
-    fn errors_leave_the_other_commands() {
-        let (kept, _, _) = run("::nothing; ::findleaks -z; 12g; ::umem_cache");
-        let warnings: Vec<_> = kept
-            .0
-            .iter()
-            .filter_map(|(_, _, warning)| warning.as_deref())
-            .collect();
-        assert_eq!(
-            warnings,
-            [
-                "invalid command '::nothing': unknown dcmd name",
-                "findleaks: illegal option -- z",
-                "digit 'g' is invalid in base 16 near \"g; ::umem_cache\" (column 30)",
-            ]
-        );
-        assert_eq!(kept.0.len(), 4);
-    }
-
-    #[test]
-    fn names_of_caches_are_addresses_and_dot_is_kept() {
-        let (kept, status, _) = run("umem_alloc_64::umem_cache; ::whatis; nowhere::whatis");
-        assert_eq!(kept.0[0].1, Status::Clean);
-        assert_eq!(kept.0[1].1, Status::Clean);
-        let expected = "failed to dereference nowhere: unknown symbol name";
-        assert_eq!(kept.0[2].2.as_deref(), Some(expected));
-        assert_eq!(status, Status::Failed);
-    }
-
-    #[test]
-    fn quit_ends_the_line() {
-        let (kept, _, outcome) = run("::umem_cache; $q; ::findleaks");
-        assert_eq!((kept.0.len(), outcome), (1, Outcome::Quit));
-        assert_eq!(run("::quit").2, Outcome::Quit);
-    }
-}
+mod tests;

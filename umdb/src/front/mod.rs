@@ -10,15 +10,17 @@ mod open;
 mod output;
 mod prompt;
 mod run;
+mod shell;
 
 use std::{
     io::{BufRead, IsTerminal},
     process::ExitCode,
+    rc::Rc,
 };
 
 use crate::{
-    analysis::missing,
-    dcmds::Context,
+    analysis::{Subject, missing},
+    dcmds::{Format, State},
     exec::{Outcome, Session},
     report::Status,
 };
@@ -34,7 +36,11 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    let mut output = Output::new(options.json);
+    let state = Rc::new(State::default());
+    if options.json {
+        state.format.set(Format::Json);
+    }
+    let mut output = Output::new(state);
     let code = match options.task {
         Task::Run(task) => run::run(&task, &options.commands, &mut output),
         Task::Look(what) => match open::open(&what) {
@@ -53,8 +59,7 @@ fn fail(failure: &Failure, output: &mut Output) -> u8 {
 
 /// Runs commands on a target: those given, else those of standard input.
 fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
-    let context = Context::new(&opened.target, &opened.symbols, &opened.heap, &CANCEL);
-    let mut session = Session::new(context);
+    let mut session = session(opened, output);
     let is_asked = commands.is_empty() && std::io::stdin().is_terminal();
     if !is_asked {
         announce(opened, &mut session, output);
@@ -62,6 +67,7 @@ fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
     if !commands.is_empty() {
         run_lines(&mut session, commands.iter().cloned(), output);
     } else if is_asked {
+        session = session.interactive();
         prompt::run(&mut session, &opened.target.warnings, output);
     } else {
         let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
@@ -72,6 +78,12 @@ fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
         );
     }
     session.status()
+}
+
+/// A session about what was opened.
+fn session<'a>(opened: &'a Opened, output: &Output) -> Session<'a> {
+    let subject = Subject::new(&opened.target, &opened.symbols, &opened.heap, &CANCEL);
+    Session::new(subject, output.state())
 }
 
 /// Notes what is known to be missing before the first command, which says it.

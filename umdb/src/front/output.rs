@@ -1,32 +1,56 @@
 //! Standard output and standard error.
 
-use std::io::{ErrorKind, Write, stderr, stdout};
+use std::{
+    io::{ErrorKind, Write, stderr, stdout},
+    rc::Rc,
+};
 
+use super::shell::Shell;
 use crate::{
+    dcmds::{Format, State},
     exec::Sink,
-    render::{to_json, write_text},
-    report::{Report, Warning},
+    render::{TextWriter, to_json},
+    report::{Report, Status, Warning},
 };
 
 /// Blanks before the line with the next step.
 const HINT: &str = "      ";
 
-/// Prints reports.
+/// Prints what commands answer.
 pub(super) struct Output {
-    json: bool,
+    state: Rc<State>,
     ended: bool,
     /// What is missing of the target, until it has been said.
     missing: Vec<String>,
+    command: Current,
+}
+
+/// The command that answers.
+#[derive(Default)]
+struct Current {
+    text: String,
+    writer: TextWriter,
+    /// What it answered so far, where that is not printed at once.
+    answer: Report,
+    shell: Option<Shell>,
+    /// Nobody wants more of its answer.
+    is_closed: bool,
 }
 
 impl Output {
-    /// As text or as JSON.
-    pub(super) const fn new(json: bool) -> Self {
+    /// For a session with these settings.
+    pub(super) fn new(state: Rc<State>) -> Self {
         Self {
-            json,
+            state,
             ended: false,
             missing: Vec::new(),
+            command: Current::default(),
         }
+    }
+
+    /// The settings.
+    pub(super) fn state(&self) -> Rc<State> {
+        Rc::clone(&self.state)
     }
 
     /// Nobody reads what is printed.
@@ -58,7 +82,13 @@ impl Output {
         let _ = stderr().write_all(text.as_bytes());
     }
 
+    /// Prints to the shell command where there is one, else to standard output.
     fn print(&mut self, text: &str) {
+        if let Some(shell) = &mut self.command.shell {
+            // A command such as head reads no more than it wants.
+            self.command.is_closed |= shell.write(text).is_err();
+            return;
+        }
         let mut out = stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => {}
@@ -68,20 +98,60 @@ impl Output {
                 self.error(&format!("cannot write to standard output: {error}"), None);
             }
         }
+        self.command.is_closed |= self.ended;
+    }
+
+    fn warn(&mut self, warnings: &[Warning]) {
+        self.say_missing(warnings);
+        for warning in warnings {
+            self.error(&warning.what, warning.hint.as_deref());
+        }
     }
 }
 
 impl Sink for Output {
-    fn report(&mut self, command: &str, report: &Report) {
-        if self.json {
-            self.print(&format!("{}\n", to_json(command, report)));
-        } else {
-            self.print(&write_text(report));
+    fn begin(&mut self, command: &str, shell: Option<&str>) {
+        self.command = Current {
+            text: command.to_owned(),
+            ..Current::default()
+        };
+        if let Some(line) = shell {
+            match Shell::start(line) {
+                Ok(shell) => self.command.shell = Some(shell),
+                Err(error) => {
+                    self.error(&format!("cannot run the shell: {error}"), None);
+                    self.command.is_closed = true;
+                }
+            }
         }
-        self.say_missing(&report.warnings);
-        for warning in &report.warnings {
-            self.error(&warning.what, warning.hint.as_deref());
+    }
+
+    fn part(&mut self, report: Report) -> bool {
+        if self.command.is_closed {
+            return false;
         }
+        match self.state.format.get() {
+            Format::Text => {
+                let text = self.command.writer.write(&report);
+                self.print(&text);
+                self.warn(&report.warnings);
+            }
+            Format::Json | Format::Csv => self.command.answer.append(report),
+        }
+        !self.command.is_closed
+    }
+
+    fn end(&mut self) -> Status {
+        let command = std::mem::take(&mut self.command.text);
+        let answer = std::mem::take(&mut self.command.answer);
+        if self.state.format.get() != Format::Text && !command.is_empty() {
+            self.print(&format!("{}\n", to_json(&command, &answer)));
+        }
+        self.warn(&answer.warnings);
+        if let Some(shell) = self.command.shell.take() {
+            shell.finish();
+        }
+        Status::Clean
     }
 
     fn is_closed(&self) -> bool {

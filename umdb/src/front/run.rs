@@ -9,14 +9,11 @@ use std::{
 use super::{
     announce,
     cli::RunTask,
-    interrupt::CANCEL,
     open::{self, Failure, LIBRARY},
     output::Output,
     run_lines,
 };
 use crate::{
-    dcmds::Context,
-    exec::Session,
     report::Status,
     target::{ExitKind, RunOutcome, RunSpec, Target},
 };
@@ -130,8 +127,7 @@ fn look(target: Target, commands: &[String], output: &mut Output) -> (Option<Exi
             (target.finish(), Status::Failed)
         }
         Ok(opened) => {
-            let context = Context::new(&opened.target, &opened.symbols, &opened.heap, &CANCEL);
-            let mut session = Session::new(context);
+            let mut session = super::session(&opened, output);
             announce(&opened, &mut session, output);
             let default = [DEFAULT_COMMAND.to_owned()];
             let commands = if commands.is_empty() {

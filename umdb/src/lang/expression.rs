@@ -1,8 +1,10 @@
-//! Expressions: grammar and value.
+//! Expressions: their grammar.
 //!
 //! From the weakest binary operator to the strongest, all from left to right:
-//! `^` · `&` · `==` `!=` · `<<` `>>` · `+` `-` · `*` `%` `%%` `#`. `%` divides with sign, `%%` is the remainder, `a#b`
-//! rounds a up to a multiple of b. Before an operand: `-` `~` `#` (not) `*` (the word at an address).
+//! `|` · `^` · `&` · `==` `!=` · `<<` `>>` · `+` `-` · `*` `%` `#` · `%%`. `%` divides with sign, `%%` is the remainder,
+//! `a#b` rounds a up to a multiple of b. Before an operand: `-` `~` `#` (not) `*` and `%` (what is at an address, with
+//! `/c/` `/s/` `/i/` `/l/` or `/1/` `/2/` `/4/` `/8/` behind it for its size). Where an operand is expected, `+` and `^` are dot moved
+//! by the last increment, and `&` is the address that a command was last given.
 
 use super::scanner::{Scanner, SyntaxError};
 
@@ -11,16 +13,6 @@ const DEPTH_MAX: usize = 64;
 /// Operators that may follow each other between two parentheses.
 const LENGTH_MAX: usize = 100;
 
-/// What names and addresses mean.
-pub trait Environment {
-    /// Address of a name, or of ``object`name``.
-    fn resolve(&self, name: &str) -> Option<u64>;
-    /// The word at an address.
-    fn read_word(&self, address: u64) -> Option<u64>;
-    /// The value of `.`.
-    fn dot(&self) -> u64;
-}
-
 /// An expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
@@ -28,8 +20,16 @@ pub enum Expression {
     Number(u64),
     /// A name; the number that it could be as well.
     Name(String, Option<u64>),
+    /// The value of a variable or register.
+    Variable(String),
     /// The value of `.`.
     Dot,
+    /// `.` plus the last increment.
+    Forward,
+    /// `.` minus the last increment.
+    Back,
+    /// The address that a command was last given.
+    Last,
     /// An operator before its operand.
     Unary(Unary, Box<Expression>),
     /// An operator between its operands.
@@ -43,13 +43,15 @@ pub enum Unary {
     Negate,
     Invert,
     Not,
-    Read,
+    /// What so many bytes at an address hold: 1, 2, 4 or 8.
+    Read(u8),
 }
 
 /// Operators between operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Binary {
+    Or,
     Xor,
     And,
     Equal,
@@ -65,34 +67,69 @@ pub enum Binary {
 }
 
 /// Binary operators with their strength; longer ones before their beginnings.
-const BINARY: [(&str, Binary, u8); 12] = [
-    ("==", Binary::Equal, 3),
-    ("!=", Binary::Unequal, 3),
-    ("<<", Binary::ShiftLeft, 4),
-    (">>", Binary::ShiftRight, 4),
-    ("%%", Binary::Remainder, 6),
-    ("%", Binary::Divide, 6),
-    ("*", Binary::Multiply, 6),
-    ("#", Binary::RoundUp, 6),
-    ("+", Binary::Add, 5),
-    ("-", Binary::Subtract, 5),
-    ("&", Binary::And, 2),
-    ("^", Binary::Xor, 1),
+const BINARY: [(&str, Binary, u8); 13] = [
+    ("==", Binary::Equal, 4),
+    ("!=", Binary::Unequal, 4),
+    ("<<", Binary::ShiftLeft, 5),
+    (">>", Binary::ShiftRight, 5),
+    ("%%", Binary::Remainder, 8),
+    ("%", Binary::Divide, 7),
+    ("*", Binary::Multiply, 7),
+    ("#", Binary::RoundUp, 7),
+    ("+", Binary::Add, 6),
+    ("-", Binary::Subtract, 6),
+    ("&", Binary::And, 3),
+    ("^", Binary::Xor, 2),
+    ("|", Binary::Or, 1),
 ];
 
 /// Operators before an operand.
-const UNARY: [(&str, Unary); 4] = [
+const UNARY: [(&str, Unary); 3] = [
     ("-", Unary::Negate),
     ("~", Unary::Invert),
     ("#", Unary::Not),
-    ("*", Unary::Read),
+];
+
+/// Sizes behind `*`.
+const WIDTHS: [(char, u8); 8] = [
+    ('c', 1),
+    ('s', 2),
+    ('i', 4),
+    ('l', 8),
+    ('1', 1),
+    ('2', 2),
+    ('4', 4),
+    ('8', 8),
 ];
 
 /// Prefixes of numbers.
 const RADIXES: [(&str, u32); 4] = [("0x", 16), ("0t", 10), ("0o", 8), ("0i", 2)];
 
-/// The radix of numbers without prefix.
-const DEFAULT_RADIX: u32 = 16;
+/// Parses a text that is an expression as a whole.
+///
+/// # Errors
+/// When it is none, or more than one.
+pub fn parse_expression_text(text: &str, radix: u32) -> Result<Expression, SyntaxError> {
+    let mut scanner = Scanner::new(text, radix);
+    let expression = parse_expression(&mut scanner)?;
+    scanner.skip_blanks();
+    if scanner.is_at_end_of_command() {
+        Ok(expression)
+    } else {
+        Err(scanner.error("expected an operator or the end of the expression"))
+    }
+}
+
+/// The value of a number as it is typed: with a prefix, else in the radix.
+///
+/// # Errors
+/// What is wrong with it, in one line.
+pub fn parse_number(text: &str, radix: u32) -> Result<u64, String> {
+    if text.is_empty() {
+        return Err("expected a number".to_owned());
+    }
+    number(text, radix).map_err(|(what, _)| what)
+}
 
 /// Parses an expression that begins here.
 pub(super) fn parse_expression(scanner: &mut Scanner) -> Result<Expression, SyntaxError> {
@@ -103,9 +140,8 @@ fn binary(scanner: &mut Scanner, weakest: u8, depth: usize) -> Result<Expression
     let mut left = unary(scanner, depth)?;
     for _ in 0..LENGTH_MAX {
         scanner.skip_blanks();
-        let operator = BINARY.iter().find(|(text, _, _)| scanner.starts_with(text));
-        match operator {
-            Some(&(text, operator, strength)) if strength > weakest => {
+        match operator(scanner) {
+            Some((text, operator, strength)) if strength > weakest => {
                 scanner.take(text);
                 let right = binary(scanner, strength, depth)?;
                 left = Expression::Binary(operator, Box::new(left), Box::new(right));
@@ -116,18 +152,36 @@ fn binary(scanner: &mut Scanner, weakest: u8, depth: usize) -> Result<Expression
     Err(scanner.error("the expression is too long"))
 }
 
+/// The binary operator here. A `|` before a verb is a pipe, and `>` before a name an assignment.
+fn operator(scanner: &Scanner) -> Option<(&'static str, Binary, u8)> {
+    let found = *BINARY
+        .iter()
+        .find(|(text, _, _)| scanner.starts_with(text))?;
+    let is_pipe = found.1 == Binary::Or
+        && matches!(
+            scanner.behind_blanks(),
+            None | Some(':' | '$' | '/' | '\\' | '?' | '@' | '=' | '>' | '!' | ';' | '|')
+        );
+    (!is_pipe).then_some(found)
+}
+
 fn unary(scanner: &mut Scanner, depth: usize) -> Result<Expression, SyntaxError> {
     scanner.skip_blanks();
     let Some(depth) = depth.checked_sub(1) else {
         return Err(scanner.error("the expression is nested too deeply"));
     };
-    for (text, operator) in UNARY {
-        if scanner.take(text) {
-            return Ok(Expression::Unary(
-                operator,
-                Box::new(unary(scanner, depth)?),
-            ));
-        }
+    let prefix = UNARY
+        .iter()
+        .find(|(text, _)| scanner.take(text))
+        .map(|&(_, operator)| operator);
+    let operator = match prefix {
+        Some(operator) => Some(operator),
+        None if scanner.take("*") || scanner.take("%") => Some(Unary::Read(width(scanner)?)),
+        None => None,
+    };
+    if let Some(operator) = operator {
+        let operand = unary(scanner, depth)?;
+        return Ok(Expression::Unary(operator, Box::new(operand)));
     }
     if scanner.take("(") {
         let inner = binary(scanner, 0, depth)?;
@@ -141,229 +195,122 @@ fn unary(scanner: &mut Scanner, depth: usize) -> Result<Expression, SyntaxError>
     operand(scanner)
 }
 
+/// `/c/` and its kin, 8 where nothing is said.
+pub(super) fn width(scanner: &mut Scanner) -> Result<u8, SyntaxError> {
+    if !scanner.take("/") {
+        return Ok(8);
+    }
+    let found = scanner
+        .peek()
+        .and_then(|letter| WIDTHS.iter().find(|(known, _)| *known == letter));
+    let Some(&(_, width)) = found else {
+        return Err(scanner.error("expected a size: c, s, i, l, 1, 2, 4 or 8"));
+    };
+    scanner.next();
+    if scanner.take("/") {
+        Ok(width)
+    } else {
+        Err(scanner.error("expected / behind the size"))
+    }
+}
+
+/// Characters of numbers and names. A colon belongs to them where it is doubled inside of a C++ name in quotes only.
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '.' | '`' | '@')
+}
+
 fn operand(scanner: &mut Scanner) -> Result<Expression, SyntaxError> {
+    for (sign, value) in [
+        ("+", Expression::Forward),
+        ("^", Expression::Back),
+        ("&", Expression::Last),
+    ] {
+        if scanner.take(sign) {
+            return Ok(value);
+        }
+    }
+    if scanner.take("<") {
+        let name = scanner.take_while(|c| c.is_alphanumeric() || c == '_');
+        return if name.is_empty() {
+            Err(scanner.error("expected the name of a variable or register behind <"))
+        } else {
+            Ok(Expression::Variable(name))
+        };
+    }
+    if scanner.peek() == Some('\'') {
+        return character(scanner).map(Expression::Number);
+    }
     let start = scanner.at();
-    let text = scanner.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '`' | '@'));
+    let text = scanner.take_while(is_name);
     match text.chars().next() {
         None => Err(scanner.error("expected an address or an expression")),
         Some('.') if text == "." => Ok(Expression::Dot),
-        Some('0'..='9') => number(&text)
+        Some('0'..='9') => number(&text, scanner.radix)
             .map(Expression::Number)
             .map_err(|(what, offset)| scanner.error_at(start + offset, what)),
         Some(_) => {
-            let as_number = u64::from_str_radix(&text, DEFAULT_RADIX).ok();
+            let as_number = u64::from_str_radix(&text, scanner.radix).ok();
             Ok(Expression::Name(text, as_number))
         }
     }
 }
 
+/// `'abc'`: at most eight bytes, the first one the lowest.
+fn character(scanner: &mut Scanner) -> Result<u64, SyntaxError> {
+    let start = scanner.at();
+    scanner.next();
+    let mut bytes = Vec::new();
+    loop {
+        match scanner.next() {
+            None => return Err(scanner.error_at(start, "syntax error: ' unmatched")),
+            Some('\'') => break,
+            Some('\\') => {
+                let escaped = scanner.next().map(escape).unwrap_or_default();
+                bytes.extend_from_slice(escaped.to_string().as_bytes());
+            }
+            Some(c) => bytes.extend_from_slice(c.to_string().as_bytes()),
+        }
+    }
+    if bytes.is_empty() || bytes.len() > 8 {
+        return Err(scanner.error_at(start, "expected one to eight bytes between the quotes"));
+    }
+    bytes.resize(8, 0);
+    let bytes = bytes.first_chunk::<8>().copied().unwrap_or_default();
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// The character that stands behind a backslash in double quotes and character constants.
+pub(super) const fn escape(c: char) -> char {
+    match c {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        '0' => '\0',
+        other => other,
+    }
+}
+
+/// In small or capital letters.
+fn starts_with(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
 /// The value of a number, or what is wrong with it and at which character.
-pub(super) fn number(text: &str) -> Result<u64, (String, usize)> {
+fn number(text: &str, radix: u32) -> Result<u64, (String, usize)> {
     let prefix = RADIXES
         .iter()
-        .find(|(prefix, _)| text.starts_with(prefix) && text.len() > prefix.len());
+        .find(|(prefix, _)| starts_with(text, prefix) && text.len() > prefix.len());
     let (digits, radix, skipped) = match prefix {
         Some((prefix, radix)) => (&text[prefix.len()..], *radix, prefix.len()),
-        None => (text, DEFAULT_RADIX, 0),
+        None => (text, radix, 0),
     };
-    if let Some((offset, digit)) = digits.char_indices().find(|(_, c)| !c.is_digit(radix)) {
+    let invalid = digits.chars().enumerate().find(|(_, c)| !c.is_digit(radix));
+    if let Some((offset, digit)) = invalid {
         return Err((
             format!("digit '{digit}' is invalid in base {radix}"),
             skipped + offset,
         ));
     }
     u64::from_str_radix(digits, radix).map_err(|_| (format!("{text} does not fit in 64 bits"), 0))
-}
-
-/// Why an expression has no value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EvalError {
-    /// A name is unknown.
-    #[error("failed to dereference {0}: unknown symbol name")]
-    Unknown(String),
-    /// There is no memory at an address.
-    #[error("failed to read from address {0:#x}: no mapping for address")]
-    Unreadable(u64),
-    /// Division by zero.
-    #[error("attempted to divide by zero")]
-    Zero,
-}
-
-/// The value of an expression.
-///
-/// # Errors
-/// For unknown names, unreadable addresses and division by zero.
-pub fn evaluate(expression: &Expression, environment: &dyn Environment) -> Result<u64, EvalError> {
-    match expression {
-        Expression::Number(value) => Ok(*value),
-        Expression::Dot => Ok(environment.dot()),
-        Expression::Name(name, as_number) => environment
-            .resolve(name)
-            .or(*as_number)
-            .ok_or_else(|| EvalError::Unknown(name.clone())),
-        Expression::Unary(operator, operand) => {
-            let value = evaluate(operand, environment)?;
-            Ok(match operator {
-                Unary::Negate => value.wrapping_neg(),
-                Unary::Invert => !value,
-                Unary::Not => u64::from(value == 0),
-                Unary::Read => environment
-                    .read_word(value)
-                    .ok_or(EvalError::Unreadable(value))?,
-            })
-        }
-        Expression::Binary(operator, left, right) => {
-            let (left, right) = (evaluate(left, environment)?, evaluate(right, environment)?);
-            apply(*operator, left, right).ok_or(EvalError::Zero)
-        }
-    }
-}
-
-/// The value of a binary operator; none for division by zero.
-fn apply(operator: Binary, left: u64, right: u64) -> Option<u64> {
-    Some(match operator {
-        Binary::Xor => left ^ right,
-        Binary::And => left & right,
-        Binary::Equal => u64::from(left == right),
-        Binary::Unequal => u64::from(left != right),
-        Binary::ShiftLeft => shift(right).map_or(0, |by| left << by),
-        Binary::ShiftRight => shift(right).map_or(0, |by| left >> by),
-        Binary::Add => left.wrapping_add(right),
-        Binary::Subtract => left.wrapping_sub(right),
-        Binary::Multiply => left.wrapping_mul(right),
-        Binary::Divide if right == 0 => return None,
-        Binary::Divide => left
-            .cast_signed()
-            .wrapping_div(right.cast_signed())
-            .cast_unsigned(),
-        Binary::Remainder => left.checked_rem(right)?,
-        Binary::RoundUp => {
-            let rest = left.checked_rem(right)?;
-            if rest == 0 {
-                left
-            } else {
-                left.wrapping_add(right - rest)
-            }
-        }
-    })
-}
-
-fn shift(by: u64) -> Option<u32> {
-    u32::try_from(by).ok().filter(|&by| by < 64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Names;
-
-    impl Environment for Names {
-        fn resolve(&self, name: &str) -> Option<u64> {
-            match name {
-                "main" => Some(0x1000),
-                "libc.so.6`free" => Some(0x2000),
-                "bad" => Some(0x3000),
-                _ => None,
-            }
-        }
-        fn read_word(&self, address: u64) -> Option<u64> {
-            (address == 0x1000).then_some(77)
-        }
-        fn dot(&self) -> u64 {
-            5
-        }
-    }
-
-    fn value(text: &str) -> Result<u64, String> {
-        let mut scanner = Scanner::new(text);
-        let expression = parse_expression(&mut scanner).map_err(|e| e.to_string())?;
-        assert!(
-            scanner.is_at_end_of_command(),
-            "{text}: stopped at {}",
-            scanner.at()
-        );
-        evaluate(&expression, &Names).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn numbers_names_and_operators_have_their_values() {
-        let cases: &[(&str, u64)] = &[
-            ("10", 16),
-            ("0t10", 10),
-            ("0o17", 15),
-            ("0i101", 5),
-            ("0xBad", 0xbad),
-            ("bad", 0x3000),
-            ("f", 15),
-            ("main+0x10", 0x1010),
-            ("libc.so.6`free - 1", 0x1fff),
-            (".+1", 6),
-            ("2+3*4", 14),
-            ("(2+3)*4", 20),
-            ("10-4-2", 10),
-            ("*main", 77),
-            ("-1", u64::MAX),
-            ("~0 & ff", 0xff),
-            ("-0t10%3", (-3_i64) as u64),
-            ("0t10%%3", 1),
-            ("0t13#8", 16),
-            ("1<<4", 16),
-            ("1<<40", 0),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(value(text), Ok(*expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn errors_have_positions_and_causes() {
-        let cases = [
-            (
-                "0t1f",
-                "digit 'f' is invalid in base 10 near \"f\" (column 4)",
-            ),
-            (
-                "12g",
-                "digit 'g' is invalid in base 16 near \"g\" (column 3)",
-            ),
-            ("(1+2", "expected ) at the end of the line (column 5)"),
-            (
-                "1+",
-                "expected an address or an expression at the end of the line (column 3)",
-            ),
-            (
-                "nowhere",
-                "failed to dereference nowhere: unknown symbol name",
-            ),
-            ("1%0", "attempted to divide by zero"),
-            ("1%%0", "attempted to divide by zero"),
-            (
-                "*8",
-                "failed to read from address 0x8: no mapping for address",
-            ),
-            (
-                "11111111111111111",
-                "11111111111111111 does not fit in 64 bits near \"11111111111111111\" (column 1)",
-            ),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(value(text), Err(expected.to_owned()), "{text}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_an_error_and_no_overflow() {
-        let deep = "(".repeat(100_000);
-        assert!(value(&deep).unwrap_err().contains("nested too deeply"));
-        let signs = "-".repeat(100_000);
-        assert!(value(&signs).unwrap_err().contains("nested too deeply"));
-        let long = vec!["1"; 20_000].join("^");
-        assert!(value(&long).unwrap_err().contains("too long"));
-    }
-
-    #[test]
-    fn the_smallest_number_divides_by_minus_one() {
-        assert_eq!(value("8000000000000000%-1"), Ok(1 << 63));
-    }
 }

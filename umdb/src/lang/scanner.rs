@@ -27,18 +27,29 @@ const NEAR: usize = 20;
 pub(super) struct Scanner {
     characters: Vec<char>,
     at: usize,
+    /// Radix of numbers without prefix.
+    pub(super) radix: u32,
 }
 
 impl Scanner {
-    pub(super) fn new(line: &str) -> Self {
+    pub(super) fn new(line: &str, radix: u32) -> Self {
         Self {
             characters: line.chars().collect(),
             at: 0,
+            radix,
         }
     }
 
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// The characters from a position up to here, without blanks at the end.
+    pub(super) fn since(&self, start: usize) -> String {
+        let text: String = self.characters[start.min(self.at)..self.at]
+            .iter()
+            .collect();
+        text.trim_end().to_owned()
     }
 
     pub(super) fn peek(&self) -> Option<char> {
@@ -66,6 +77,12 @@ impl Scanner {
         next
     }
 
+    /// The first character behind this one that is no blank.
+    pub(super) fn behind_blanks(&self) -> Option<char> {
+        let rest = self.characters.get(self.at + 1..).unwrap_or_default();
+        rest.iter().copied().find(|&c| !is_blank(c))
+    }
+
     /// Goes past all characters that belong, and returns them.
     pub(super) fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> String {
         let start = self.at;
@@ -76,12 +93,30 @@ impl Scanner {
     }
 
     pub(super) fn skip_blanks(&mut self) {
-        self.take_while(|c| c == ' ' || c == '\t');
+        while self.peek().is_some_and(is_blank) {
+            self.at += 1;
+        }
     }
 
     /// At the end of a command: of the line, before `;`, or before a comment.
     pub(super) fn is_at_end_of_command(&self) -> bool {
         matches!(self.peek(), None | Some(';' | '\n' | '\r')) || self.starts_with("//")
+    }
+
+    /// Goes past the text of a shell command, whose quotes may hide a `;`, and returns it.
+    pub(super) fn take_shell(&mut self) -> String {
+        let start = self.at;
+        self.skip_to(|scanner| matches!(scanner.peek(), None | Some(';' | '\n' | '\r')));
+        self.since(start).trim().to_owned()
+    }
+
+    /// Goes past everything up to the end of the command, a pipe or a shell command, and returns it.
+    pub(super) fn take_format(&mut self) -> String {
+        let start = self.at;
+        self.skip_to(|scanner| {
+            scanner.is_at_end_of_command() || matches!(scanner.peek(), Some('|' | '!'))
+        });
+        self.since(start)
     }
 
     /// Goes to the next command, past `;`. Returns false at the end.
@@ -94,12 +129,17 @@ impl Scanner {
 
     /// Goes past what cannot be understood, to the end of the command.
     pub(super) fn skip_command(&mut self) {
+        self.skip_to(Self::is_at_end_of_command);
+    }
+
+    /// Goes to where something ends; quoted text does not end it.
+    fn skip_to(&mut self, is_end: impl Fn(&Self) -> bool) {
         let mut quote = None;
         while let Some(c) = self.peek() {
             match quote {
                 Some(open) if c == open => quote = None,
+                None if is_end(self) => return,
                 None if c == '"' || c == '\'' => quote = Some(c),
-                None if self.is_at_end_of_command() => return,
                 _ => {}
             }
             self.at += 1;
@@ -123,4 +163,8 @@ impl Scanner {
     pub(super) fn error(&self, what: impl Into<String>) -> SyntaxError {
         self.error_at(self.at, what)
     }
+}
+
+const fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
 }

@@ -139,7 +139,7 @@ fn hex(value: u64) -> Value {
 fn cell(cell: &Cell) -> Value {
     match cell {
         Cell::Empty | Cell::Unknown => Value::Null,
-        Cell::Address(value) => hex(*value),
+        Cell::Address(value) | Cell::Value(value) => hex(*value),
         Cell::Bytes(value)
         | Cell::Count(value)
         | Cell::Number(value)

@@ -7,4 +7,4 @@ mod json;
 mod text;
 
 pub use json::to_json;
-pub use text::{frame_text, write_text};
+pub use text::{TextWriter, frame_text, write_text};

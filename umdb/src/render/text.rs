@@ -15,19 +15,62 @@ const LABEL: usize = 16;
 /// The sections of a report as text; warnings are not part of it.
 #[must_use]
 pub fn write_text(report: &Report) -> String {
-    let mut out = String::new();
-    for section in &report.sections {
-        if !out.is_empty() && !out.ends_with("\n\n") {
-            out.push('\n');
+    TextWriter::default().write(report)
+}
+
+/// Writes the reports of one command: a table that goes on in the next report has its header once.
+#[derive(Debug, Default)]
+pub struct TextWriter {
+    /// The last section was a table with these columns and no total.
+    header: Option<(&'static str, Vec<Column>)>,
+    /// Something was written, and whether an empty line stands at its end.
+    last: Option<bool>,
+}
+
+impl TextWriter {
+    /// The next report as text.
+    #[must_use]
+    pub fn write(&mut self, report: &Report) -> String {
+        let mut out = String::new();
+        for section in &report.sections {
+            let continued = match (section, &self.header) {
+                (Section::Table(table), Some((key, columns))) => {
+                    table.key == *key && table.columns == *columns && table.total.is_none()
+                }
+                _ => false,
+            };
+            let is_apart = if out.is_empty() {
+                self.last.is_none_or(|is_empty_line| is_empty_line)
+            } else {
+                out.ends_with("\n\n")
+            };
+            // Lists and texts of one loop stand line below line.
+            let is_part = out.is_empty() && !matches!(section, Section::Table(_));
+            if !is_apart && !continued && !is_part {
+                out.push('\n');
+            }
+            match section {
+                Section::Table(table) => {
+                    write_table(&mut out, table, !continued);
+                    self.header = (table.total.is_none() && !table.ruled)
+                        .then(|| (table.key, table.columns.clone()));
+                }
+                other => {
+                    write_section(&mut out, other);
+                    self.header = None;
+                }
+            }
         }
-        write_section(&mut out, section);
+        if !out.is_empty() {
+            self.last = Some(out.ends_with("\n\n"));
+        }
+        out
     }
-    out
 }
 
 fn write_section(out: &mut String, section: &Section) {
     match section {
-        Section::Table(table) => write_table(out, table),
+        Section::Table(table) => write_table(out, table, true),
         Section::List(list) => write_list(out, list),
         Section::Fields(fields) => {
             for field in &fields.fields {
@@ -63,11 +106,12 @@ fn write_list(out: &mut String, list: &List) {
     }
 }
 
-fn write_table(out: &mut String, table: &Table) {
-    if !table.headless {
+fn write_table(out: &mut String, table: &Table, has_header: bool) {
+    let has_header = has_header && !table.headless;
+    if has_header {
         write_header(out, &table.columns);
     }
-    if table.ruled && !table.headless {
+    if table.ruled && has_header {
         write_rule(out, &table.columns);
     }
     for row in &table.rows {
@@ -237,6 +281,7 @@ fn cell_text(cell: &Cell) -> String {
         Cell::Empty => String::new(),
         Cell::Unknown => "?".to_owned(),
         Cell::Address(value) | Cell::Time(value) => format!("{value:x}"),
+        Cell::Value(value) => format!("{value:#x}"),
         Cell::Bytes(value) | Cell::Count(value) | Cell::Number(value) => value.to_string(),
         Cell::ByteRange(least, most) if least == most => least.to_string(),
         Cell::ByteRange(least, most) => format!("{least}-{most}"),

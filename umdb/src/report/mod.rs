@@ -48,6 +48,34 @@ impl Report {
         self.worsen(Status::Incomplete);
     }
 
+    /// Adds what another report says: rows to the last table where they have the same columns, sentences to the
+    /// last list of the same name, else sections.
+    pub fn append(&mut self, other: Report) {
+        for section in other.sections {
+            match (self.sections.last_mut(), section) {
+                (Some(Section::Table(last)), Section::Table(table)) if last.continues(&table) => {
+                    last.rows.extend(table.rows);
+                }
+                (Some(Section::List(last)), Section::List(list)) if last.key == list.key => {
+                    last.items.extend(list.items);
+                }
+                (_, section) => self.sections.push(section),
+            }
+        }
+        self.warnings.extend(other.warnings);
+        self.worsen(other.status);
+    }
+
+    /// The addresses that it hands to the next command of a pipe.
+    #[must_use]
+    pub fn piped_addresses(&self) -> Vec<u64> {
+        let mut addresses = Vec::new();
+        self.sections
+            .iter()
+            .for_each(|section| section.collect_piped(&mut addresses));
+        addresses
+    }
+
     /// Sets the status unless it is already worse.
     pub fn worsen(&mut self, status: Status) {
         self.status = self.status.max(status);
@@ -114,6 +142,19 @@ pub enum Section {
     Text(Text),
     /// Sections that belong together.
     Group(Group),
+}
+
+impl Section {
+    fn collect_piped(&self, addresses: &mut Vec<u64>) {
+        match self {
+            Self::Table(table) => addresses.extend(table.piped_addresses()),
+            Self::Group(group) => group
+                .sections
+                .iter()
+                .for_each(|section| section.collect_piped(addresses)),
+            Self::List(_) | Self::Fields(_) | Self::Text(_) => {}
+        }
+    }
 }
 
 macro_rules! section_from {
@@ -298,6 +339,8 @@ pub enum Cell {
     Unknown,
     /// An address in the target.
     Address(u64),
+    /// A value of the target, shown with `0x`.
+    Value(u64),
     /// A number of bytes.
     Bytes(u64),
     /// From the least to the greatest number of bytes.

@@ -44,6 +44,31 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Whether another table has the same columns, so that its rows can stand below ours.
+    #[must_use]
+    pub fn continues(&self, next: &Self) -> bool {
+        self.key == next.key
+            && self.columns == next.columns
+            && self.total.is_none()
+            && next.total.is_none()
+            && !self.ruled
+    }
+
+    /// The addresses of the column that goes down a pipe.
+    pub fn piped_addresses(&self) -> impl Iterator<Item = u64> {
+        let column = self.columns.iter().position(|column| column.is_piped);
+        let cells = self
+            .rows
+            .iter()
+            .filter_map(move |row| row.cells.get(column?));
+        cells.filter_map(|cell| match cell {
+            Cell::Address(value) | Cell::Value(value) | Cell::Number(value) => Some(*value),
+            _ => None,
+        })
+    }
+}
+
 /// The line below a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Total {
@@ -86,6 +111,8 @@ pub struct Column {
     pub line: usize,
     /// Only machines see it.
     pub hidden: bool,
+    /// Its addresses are what goes down a pipe.
+    pub is_piped: bool,
 }
 
 impl Column {
@@ -101,6 +128,7 @@ impl Column {
             padded: false,
             line: 0,
             hidden: false,
+            is_piped: false,
         }
     }
 
@@ -137,6 +165,15 @@ impl Column {
     pub const fn titled_left(self) -> Self {
         Self {
             title_align: Align::Left,
+            ..self
+        }
+    }
+
+    /// The same, whose addresses go down a pipe.
+    #[must_use]
+    pub const fn piped(self) -> Self {
+        Self {
+            is_piped: true,
             ..self
         }
     }

@@ -1,9 +1,12 @@
 //! What a command is, and how its words are understood.
 
 use super::context::{Context, Error};
-use crate::report::Report;
+use crate::{
+    lang::{DEFAULT_RADIX, parse_number},
+    report::Report,
+};
 
-/// A command.
+/// A command. Help, completion, the man page and the reference are made from it.
 pub struct Dcmd {
     /// Its name behind `::`.
     pub name: &'static str,
@@ -11,24 +14,97 @@ pub struct Dcmd {
     pub group: Group,
     /// Whether an address stands before it.
     pub address: Address,
+    /// What the address is: "thread"; usage shows it.
+    pub address_name: &'static str,
+    /// It makes something of a count by itself; others are run as often.
+    pub takes_count: bool,
+    /// What it hands down a pipe, as a plural: "buffers". None when it cannot stand before one.
+    pub pipes: Option<&'static str>,
     /// Its options.
     pub options: &'static [Opt],
     /// What else may follow, as usage shows it; empty when nothing may.
     pub operands: &'static str,
+    /// What Tab offers for operands.
+    pub completes: Completes,
     /// One line, without full stop.
     pub summary: &'static str,
-    /// Paragraphs for `::help NAME`, with an example.
+    /// Paragraphs for `::help NAME`, with an example: a line that begins with four blanks and `> `.
     pub help: &'static str,
+    /// What its columns mean: title and one line without full stop.
+    pub columns: &'static [(&'static str, &'static str)],
+    /// Commands that answer the next question, by name.
+    pub see: &'static [&'static str],
+    /// Older names: `$C` and the words that it stands for.
+    pub shorthands: &'static [Shorthand],
     /// What it does.
     pub run: Run,
 }
 
+/// An older name of a command: `$C` is `::stack -p`.
+pub struct Shorthand {
+    /// The name, with its sign.
+    pub name: &'static str,
+    /// Words that it stands for.
+    pub words: &'static [&'static str],
+}
+
+impl Shorthand {
+    /// Another name for the command alone.
+    #[must_use]
+    pub const fn of(name: &'static str) -> Self {
+        Self { name, words: &[] }
+    }
+}
+
 /// What a command does.
 pub enum Run {
-    /// It answers.
+    /// It answers; behind a pipe once for each address.
     Report(fn(&Context<'_>, &Invocation) -> Result<Report, Error>),
+    /// It takes the addresses of a pipe one by one and remembers something between them.
+    Filter(BeginFilter),
     /// It ends the session.
     Quit,
+}
+
+/// Makes a filter for a pipe.
+pub type BeginFilter = fn(&Context<'_>, &Invocation) -> Result<Box<dyn Filter>, Error>;
+
+/// A command that sees all addresses of a pipe. Without a pipe it gets the address before it, if there is one.
+pub trait Filter {
+    /// Takes an address; what it lets through it emits.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it wants no more.
+    fn take(&mut self, cx: &Context<'_>, address: u64) -> Result<(), Error>;
+
+    /// What it says when no more addresses come.
+    ///
+    /// # Errors
+    /// As a command.
+    fn finish(&mut self, cx: &Context<'_>) -> Result<Report, Error> {
+        let _ = cx;
+        Ok(Report::default())
+    }
+}
+
+/// What Tab offers behind a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Completes {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Names of commands.
+    Dcmds,
+    /// Names of walkers and caches.
+    Walkers,
+    /// Names of caches.
+    Caches,
+    /// Names of modules.
+    Objects,
+    /// Names of variables.
+    Variables,
+    /// Files.
+    Files,
 }
 
 /// Where help lists a command.
@@ -42,6 +118,10 @@ pub enum Group {
     Addresses,
     /// The allocator as a whole.
     Overview,
+    /// The process: threads, mappings, symbols.
+    Process,
+    /// Filters and loops.
+    Pipes,
     /// The debugger itself.
     Session,
 }
@@ -55,6 +135,8 @@ impl Group {
             Self::Corruption => "Corruption",
             Self::Addresses => "What is where",
             Self::Overview => "The allocator",
+            Self::Process => "The process",
+            Self::Pipes => "Walks and pipes",
             Self::Session => "This session",
         }
     }
@@ -103,17 +185,43 @@ impl Opt {
     }
 }
 
-/// What was typed before and behind a command.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What was typed before and behind a command, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
-    /// The address.
+    /// The address: typed or from a pipe; dot for a command that requires one.
     pub address: Option<u64>,
+    /// The count, for a command that makes something of it by itself.
+    pub count: Option<u64>,
+    /// Its output goes to another command: it emits addresses and shows nothing else.
+    pub is_piped: bool,
+    /// It is run for an address of a pipe, or several times by a count.
+    pub in_loop: bool,
+    /// It is the first run of a loop, or the only one. (The last one cannot be known: a [`Filter`] is told.)
+    pub is_first: bool,
     /// Letters of options without value.
     pub flags: Vec<char>,
     /// Options with their values.
     pub values: Vec<(char, String)>,
     /// What else follows.
     pub operands: Vec<String>,
+    /// Radix of numbers without prefix.
+    pub radix: u32,
+}
+
+impl Default for Invocation {
+    fn default() -> Self {
+        Self {
+            address: None,
+            count: None,
+            is_piped: false,
+            in_loop: false,
+            is_first: true,
+            flags: Vec::new(),
+            values: Vec::new(),
+            operands: Vec::new(),
+            radix: DEFAULT_RADIX,
+        }
+    }
 }
 
 impl Invocation {
@@ -131,16 +239,54 @@ impl Invocation {
     pub fn has(&self, letter: char) -> bool {
         self.flags.contains(&letter)
     }
+
+    /// The value of an option as a number in the radix of the session, unless it has a prefix.
+    ///
+    /// # Errors
+    /// When it is no number.
+    pub fn number(&self, dcmd: &Dcmd, letter: char) -> Result<Option<u64>, Error> {
+        self.value(letter)
+            .map(|text| self.number_in(dcmd, text))
+            .transpose()
+    }
+
+    /// A word as a number.
+    ///
+    /// # Errors
+    /// When it is none; a name has to be typed as `$[name]`.
+    pub fn number_in(&self, dcmd: &Dcmd, text: &str) -> Result<u64, Error> {
+        parse_number(text, self.radix).map_err(|what| dcmd.misused(what))
+    }
 }
 
 impl Dcmd {
+    /// What most commands have: no address, no options. A descriptor names what differs, and ends with `..Dcmd::PLAIN`.
+    pub const PLAIN: Self = Self {
+        name: "",
+        group: Group::Session,
+        address: Address::Forbidden,
+        address_name: "address",
+        takes_count: false,
+        pipes: None,
+        options: &[],
+        operands: "",
+        completes: Completes::Nothing,
+        summary: "",
+        help: "",
+        columns: &[],
+        see: &[],
+        shorthands: &[],
+        run: Run::Quit,
+    };
+
     /// How it is typed.
     #[must_use]
     pub fn usage(&self) -> String {
+        let count = if self.takes_count { "[,count]" } else { "" };
         let address = match self.address {
-            Address::Forbidden => "",
-            Address::Optional => "[address]",
-            Address::Required => "address",
+            Address::Forbidden => String::new(),
+            Address::Optional => format!("[{}{count}]", self.address_name),
+            Address::Required => format!("{}{count}", self.address_name),
         };
         let letters: String = self
             .options
@@ -163,30 +309,46 @@ impl Dcmd {
         usage
     }
 
-    /// Understands words as getopt does: letters may stand together, options end at the first other word or
-    /// at `--`.
+    /// Understands what stands before and behind the command.
     ///
     /// # Errors
     /// For an unknown option, a missing value, or an address or word too many or too few.
     pub fn parse(&self, address: Option<u64>, words: &[String]) -> Result<Invocation, Error> {
-        match (self.address, address) {
-            (Address::Forbidden, Some(_)) => {
-                return Err(self.misused("no address may stand before it"));
-            }
-            (Address::Required, None) => {
-                return Err(self.misused("an address must stand before it"));
-            }
-            _ => {}
-        }
-        let mut invocation = Invocation {
+        self.check_address(address)?;
+        let invocation = self.parse_words(words)?;
+        Ok(Invocation {
             address,
-            ..Invocation::default()
-        };
+            ..invocation
+        })
+    }
+
+    /// Whether an address is there where one has to be.
+    ///
+    /// # Errors
+    /// For one too many or too few.
+    pub fn check_address(&self, address: Option<u64>) -> Result<(), Error> {
+        match (self.address, address) {
+            (Address::Forbidden, Some(_)) => Err(self.misused("no address may stand before it")),
+            (Address::Required, None) => Err(self.misused(format!(
+                "an address must stand before it ({})",
+                self.address_name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Understands words as getopt does: letters may stand together, options end at the first other word or
+    /// at `--`.
+    ///
+    /// # Errors
+    /// For an unknown option, a missing value, or a word too many.
+    pub fn parse_words(&self, words: &[String]) -> Result<Invocation, Error> {
+        let mut invocation = Invocation::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.strip_prefix('-') {
                 Some("-") => break,
-                Some(letters) if !letters.is_empty() => {
+                Some(letters) if !letters.is_empty() && !self.is_operand(letters) => {
                     self.take_options(letters, &mut words, &mut invocation)?
                 }
                 _ => {
@@ -202,6 +364,16 @@ impl Dcmd {
             }
             _ => Ok(invocation),
         }
+    }
+
+    /// `-5` of a command without options of digits but with operands: `::head -5`.
+    fn is_operand(&self, letters: &str) -> bool {
+        !self.operands.is_empty()
+            && letters.bytes().all(|byte| byte.is_ascii_digit())
+            && !self
+                .options
+                .iter()
+                .any(|option| option.letter.is_ascii_digit())
     }
 
     /// Takes letters that stand together; the value of one is what follows it, else the next word.
@@ -234,14 +406,12 @@ impl Dcmd {
         Ok(())
     }
 
-    fn misused(&self, what: impl Into<String>) -> Error {
-        Error::Failed {
+    /// It was typed in the wrong way: what is wrong, and how it is typed.
+    #[must_use]
+    pub fn misused(&self, what: impl Into<String>) -> Error {
+        Error::Usage {
             what: format!("{}: {}", self.name, what.into()),
-            hint: Some(format!(
-                "usage: {} (see ::help {})",
-                self.usage(),
-                self.name
-            )),
+            hint: format!("usage: {} (see ::help {})", self.usage(), self.name),
         }
     }
 }
@@ -265,8 +435,7 @@ mod tests {
         ],
         operands: "[word ...]",
         summary: "nothing",
-        help: "",
-        run: Run::Quit,
+        ..Dcmd::PLAIN
     };
 
     fn parse(line: &str) -> Result<Invocation, String> {

@@ -1,31 +1,56 @@
 //! What commands work with, and how they fail.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{ops::Deref, rc::Rc};
 
+use super::state::State;
 use crate::{
-    analysis::{Cancel, Cancelled, leaks},
+    analysis::{Cancel, Cancelled, Subject},
     heap::Heap,
     layout::Damage,
     report::{Report, Status, Warning},
     symbols::Symbols,
     target::Target,
+    walkers::WalkError,
 };
 
-/// What commands work with.
+/// What commands work with: the [`Subject`] (target, symbols, heap, results that are kept), and the session that runs
+/// them.
+#[derive(Clone)]
 pub struct Context<'a> {
-    /// The target.
-    pub target: &'a Target,
-    /// Names for its addresses.
-    pub symbols: &'a Symbols,
-    /// Its heap.
-    pub heap: &'a Heap,
-    /// A request to stop.
-    pub cancel: &'a Cancel,
-    leaks: RefCell<Option<Rc<leaks::Leaks>>>,
+    subject: Subject<'a>,
+    host: &'a dyn Host,
+    state: Rc<State>,
+}
+
+/// The session as a command sees it.
+pub trait Host {
+    /// Hands an address to the next command of the pipe; where there is none it is shown.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when nobody wants more.
+    fn emit(&self, address: u64) -> Result<(), Error>;
+
+    /// Shows a part of the answer before the rest is known. In a pipe its addresses go to the next command.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when nobody wants more.
+    fn show(&self, part: Report) -> Result<(), Error>;
+
+    /// Runs commands as typed, with this dot; what they show and emit counts as the caller's.
+    ///
+    /// # Errors
+    /// When they nest too deeply or nobody wants more. What they could not do is shown, and no error of the caller.
+    fn run(&self, line: &str, dot: u64) -> Result<(), Error>;
+
+    /// The value of an expression with this dot.
+    ///
+    /// # Errors
+    /// When it is no expression or has no value.
+    fn evaluate(&self, expression: &str, dot: u64) -> Result<u64, Error>;
 }
 
 impl<'a> Context<'a> {
-    /// For a target and its heap.
+    /// Outside of a session, as tests need it: nothing is emitted, and no command can be run.
     #[must_use]
     pub fn new(
         target: &'a Target,
@@ -33,32 +58,65 @@ impl<'a> Context<'a> {
         heap: &'a Heap,
         cancel: &'a Cancel,
     ) -> Self {
+        let subject = Subject::new(target, symbols, heap, cancel);
+        Self::of(subject, &Nobody, Rc::default())
+    }
+
+    /// In a session.
+    #[must_use]
+    pub fn of(subject: Subject<'a>, host: &'a dyn Host, state: Rc<State>) -> Self {
         Self {
-            target,
-            symbols,
-            heap,
-            cancel,
-            leaks: RefCell::new(None),
+            subject,
+            host,
+            state,
         }
     }
 
-    /// The leaks of the target, and whether they were known before.
+    /// What commands work on.
+    #[must_use]
+    pub const fn subject(&self) -> &Subject<'a> {
+        &self.subject
+    }
+
+    /// See [`Host::emit`]. Also looks whether the user wants to stop.
     ///
     /// # Errors
-    /// When the search was cancelled.
-    pub fn leaks(&self, again: bool) -> Result<(Rc<leaks::Leaks>, bool), Cancelled> {
-        if let Some(known) = self.leaks.borrow().as_ref().filter(|_| !again) {
-            return Ok((Rc::clone(known), true));
-        }
-        let live_stack = |thread: &_| self.symbols.live_stack(self.target, thread);
-        let found = Rc::new(leaks::find(
-            self.target,
-            self.heap,
-            &live_stack,
-            self.cancel,
-        )?);
-        *self.leaks.borrow_mut() = Some(Rc::clone(&found));
-        Ok((found, false))
+    /// When nobody wants more, or on request.
+    pub fn emit(&self, address: u64) -> Result<(), Error> {
+        self.subject.cancel.check()?;
+        self.host.emit(address)
+    }
+
+    /// See [`Host::show`]. Also looks whether the user wants to stop.
+    ///
+    /// # Errors
+    /// When nobody wants more, or on request.
+    pub fn show(&self, part: Report) -> Result<(), Error> {
+        self.subject.cancel.check()?;
+        self.host.show(part)
+    }
+
+    /// See [`Host::run`].
+    ///
+    /// # Errors
+    /// See [`Host::run`].
+    pub fn run(&self, line: &str, dot: u64) -> Result<(), Error> {
+        self.subject.cancel.check()?;
+        self.host.run(line, dot)
+    }
+
+    /// See [`Host::evaluate`].
+    ///
+    /// # Errors
+    /// See [`Host::evaluate`].
+    pub fn evaluate(&self, expression: &str, dot: u64) -> Result<u64, Error> {
+        self.host.evaluate(expression, dot)
+    }
+
+    /// Variables, radix and other settings of the session.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// Adds to a report what is wrong with the published structures: the first damage, and how many
@@ -88,6 +146,35 @@ impl<'a> Context<'a> {
     }
 }
 
+impl<'a> Deref for Context<'a> {
+    type Target = Subject<'a>;
+
+    fn deref(&self) -> &Subject<'a> {
+        &self.subject
+    }
+}
+
+/// The host where there is no session.
+struct Nobody;
+
+impl Host for Nobody {
+    fn emit(&self, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn show(&self, _: Report) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn run(&self, _: &str, _: u64) -> Result<(), Error> {
+        Err(Error::failed("there is no session to run commands in"))
+    }
+
+    fn evaluate(&self, expression: &str, _: u64) -> Result<u64, Error> {
+        crate::lang::parse_number(expression, crate::lang::DEFAULT_RADIX).map_err(Error::failed)
+    }
+}
+
 /// A line about something, with the number of others that are like it.
 pub fn with_others(first: &str, others: usize) -> String {
     match others {
@@ -108,12 +195,23 @@ pub enum Error {
         /// The next step to try.
         hint: Option<String>,
     },
+    /// It was typed in the wrong way, which also ends a pipe or loop.
+    #[error("{what}")]
+    Usage {
+        /// One line.
+        what: String,
+        /// How it is typed.
+        hint: String,
+    },
     /// What it was asked about cannot be read.
     #[error("{0}")]
     Missing(String),
     /// It was stopped by request.
     #[error("interrupted")]
     Cancelled,
+    /// Nobody wants more of its answer. This is no mistake, and nothing is said about it.
+    #[error("nobody wants more")]
+    Closed,
 }
 
 impl Error {
@@ -134,6 +232,12 @@ impl Error {
             hint: Some(hint.into()),
         }
     }
+
+    /// Whether it ends a pipe or loop, and does not concern one address alone.
+    #[must_use]
+    pub const fn ends_loop(&self) -> bool {
+        matches!(self, Self::Usage { .. } | Self::Cancelled | Self::Closed)
+    }
 }
 
 impl From<Cancelled> for Error {
@@ -148,15 +252,29 @@ impl From<Damage> for Error {
     }
 }
 
+impl From<WalkError> for Error {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Cancelled => Self::Cancelled,
+            WalkError::Unknown => Self::with_hint(
+                format!("failed to perform walk: {error}"),
+                "::walkers lists the walkers",
+            ),
+            _ => Self::failed(format!("failed to perform walk: {error}")),
+        }
+    }
+}
+
 impl From<Error> for Report {
     fn from(error: Error) -> Self {
-        let status = if matches!(error, Error::Missing(_)) {
-            Status::Incomplete
-        } else {
-            Status::Failed
+        let status = match error {
+            Error::Missing(_) => Status::Incomplete,
+            Error::Closed => return Self::default(),
+            _ => Status::Failed,
         };
         let hint = match &error {
             Error::Failed { hint, .. } => hint.clone(),
+            Error::Usage { hint, .. } => Some(hint.clone()),
             _ => None,
         };
         let warnings = vec![Warning {

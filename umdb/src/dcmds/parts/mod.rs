@@ -7,10 +7,12 @@ pub(super) mod distribution;
 pub(super) mod filter;
 pub(super) mod log;
 pub(super) mod record;
-
+pub mod registers;
 pub(super) mod requests;
 pub(super) mod scan;
+pub(super) mod search;
 pub(super) mod stacks;
+pub(super) mod state;
 #[cfg(test)]
 pub(super) mod testing;
 pub(super) mod values;

@@ -4,9 +4,10 @@ use super::{
     args::Invocation,
     context::{Context, Error},
 };
+use crate::lang::parse_number;
 
 impl Context<'_> {
-    /// The value of an option as a number: hexadecimal unless it begins with `0t` (decimal), `0o` (octal) or `0i`
+    /// The value of an option as a number: in the radix of the session unless it begins with `0x`, `0t` (decimal), `0o` (octal) or `0i`
     /// (binary), or the address of a symbol or cache of that name. None when the option was not given.
     ///
     /// # Errors
@@ -27,50 +28,10 @@ impl Context<'_> {
 
     /// A number, or the address of what has that name.
     fn number(&self, text: &str) -> Option<u64> {
-        if let Some(number) = literal(text) {
+        if let Ok(number) = parse_number(text, self.state().radix.get()) {
             return Some(number);
         }
         let symbol = self.symbols.resolve(text).map(|symbol| symbol.address);
         symbol.or_else(|| self.heap.cache_named(text).map(|cache| cache.address))
-    }
-}
-
-/// A number as the command language writes it.
-fn literal(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.get(..2) {
-        Some("0x" | "0X") => (text.get(2..)?, 16),
-        Some("0t" | "0T") => (text.get(2..)?, 10),
-        Some("0o" | "0O") => (text.get(2..)?, 8),
-        Some("0i" | "0I") => (text.get(2..)?, 2),
-        _ => (text, 16),
-    };
-    // from_str_radix takes a sign, which is none of ours.
-    let is_plain = digits.chars().all(|digit| digit.is_digit(radix));
-    u64::from_str_radix(digits, radix).ok().filter(|_| is_plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::literal;
-
-    #[test]
-    fn numbers_are_hexadecimal_unless_they_say_otherwise() {
-        assert_eq!(literal("10"), Some(16));
-        assert_eq!(literal("0x10"), Some(16));
-        assert_eq!(literal("0t10"), Some(10));
-        assert_eq!(literal("0o10"), Some(8));
-        assert_eq!(literal("0i10"), Some(2));
-        for text in [
-            "",
-            "main",
-            "0t",
-            "+1",
-            "-1",
-            "0x-1",
-            "0t1a",
-            "11112222333344445",
-        ] {
-            assert_eq!(literal(text), None, "{text}");
-        }
     }
 }

@@ -1,0 +1,111 @@
+//! What names, variables and addresses mean in expressions.
+
+use std::rc::Rc;
+
+use super::{Session, failed};
+use crate::{
+    dcmds::{Error, registers},
+    lang::{Environment, Expression, evaluate, parse_expression_text},
+};
+
+/// Variables that always have a value.
+const PREDEFINED: [&str; 4] = ["0", "1", "2", "9"];
+
+impl Session<'_> {
+    /// The value of an expression as typed.
+    pub(super) fn evaluate_text(&self, text: &str, dot: u64) -> Result<u64, Error> {
+        let expression = self.parsed_expression(text)?;
+        let before = self.state.dot.replace(Some(dot));
+        let value = evaluate(&expression, self);
+        self.state.dot.set(before);
+        value.map_err(failed)
+    }
+
+    fn parsed_expression(&self, text: &str) -> Result<Rc<Expression>, Error> {
+        let radix = self.state.radix.get();
+        let mut parsed = self.parsed.borrow_mut();
+        if let Some((known, known_radix, expression)) = &*parsed
+            && known == text
+            && *known_radix == radix
+        {
+            return Ok(Rc::clone(expression));
+        }
+        let expression = parse_expression_text(text, radix)
+            .map_err(|error| Error::failed(format!("in \"{text}\": {error}")))?;
+        let expression = Rc::new(expression);
+        *parsed = Some((text.to_owned(), radix, Rc::clone(&expression)));
+        Ok(expression)
+    }
+
+    /// Names of the library's caches come first: they cost no look into symbol tables, and programs do not
+    /// call their data so. Names that a program gave its caches come last, for it often has a variable of
+    /// the same name.
+    fn look_up(&self, name: &str) -> Option<u64> {
+        let heap = self.subject.heap;
+        let cache = heap.cache_named(name);
+        let library = cache
+            .filter(|cache| cache.is_library())
+            .map(|cache| cache.address);
+        let arena = || {
+            heap.arenas
+                .iter()
+                .find(|arena| arena.name == name)
+                .map(|arena| arena.address)
+        };
+        let symbol = || {
+            self.subject
+                .symbols
+                .resolve(name)
+                .map(|symbol| symbol.address)
+        };
+        library
+            .or_else(symbol)
+            .or_else(|| cache.map(|cache| cache.address))
+            .or_else(arena)
+    }
+}
+
+impl Environment for Session<'_> {
+    fn resolve(&self, name: &str) -> Option<u64> {
+        if let Some(known) = self.names.borrow().get(name) {
+            return *known;
+        }
+        let found = self.look_up(name);
+        self.names.borrow_mut().insert(name.to_owned(), found);
+        found
+    }
+
+    fn variable(&self, name: &str) -> Option<u64> {
+        if let Some(value) = self.state.variable(name) {
+            return Some(value);
+        }
+        let thread = self.subject.target.threads.first();
+        if name == "thread" {
+            return thread.map(|thread| u64::from(thread.tid));
+        }
+        thread
+            .and_then(|thread| thread.registers.as_ref())
+            .and_then(|values| registers::named(values, name))
+            .or_else(|| PREDEFINED.contains(&name).then_some(0))
+    }
+
+    fn read(&self, address: u64, width: u8) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let wanted = bytes.get_mut(..usize::from(width))?;
+        let length = wanted.len();
+        (self.subject.heap.reader.fill(address, wanted) == length)
+            .then(|| u64::from_le_bytes(bytes))
+    }
+
+    fn dot(&self) -> u64 {
+        self.state.dot.get().unwrap_or(0)
+    }
+
+    fn increment(&self) -> u64 {
+        self.state.increment.get()
+    }
+
+    fn last_address(&self) -> u64 {
+        self.state.last_address.get()
+    }
+}

@@ -1,0 +1,177 @@
+use super::*;
+use crate::{analysis::Cancel, heap::synthetic::victim, render::TextWriter, symbols::Symbols};
+
+/// Commands with their status, first warning and text.
+#[derive(Default)]
+struct Kept(Vec<(String, Report)>);
+
+impl Sink for Kept {
+    fn begin(&mut self, command: &str, _: Option<&str>) {
+        self.0.push((command.to_owned(), Report::default()));
+    }
+
+    fn part(&mut self, report: Report) -> bool {
+        if let Some((_, kept)) = self.0.last_mut() {
+            kept.append(report);
+        }
+        true
+    }
+
+    fn end(&mut self) -> Status {
+        Status::Clean
+    }
+}
+
+impl Kept {
+    fn warnings(&self) -> Vec<&str> {
+        let warnings = self.0.iter().flat_map(|(_, report)| &report.warnings);
+        warnings.map(|warning| warning.what.as_str()).collect()
+    }
+
+    fn text(&self) -> String {
+        let reports = self.0.iter().map(|(_, report)| report);
+        reports
+            .map(|report| TextWriter::default().write(report))
+            .collect()
+    }
+}
+
+fn run_in(line: &str, is_interactive: bool) -> (Kept, Status, Outcome) {
+    let (mut builder, _) = victim();
+    builder.publish();
+    let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+    let symbols = Symbols::new(&target);
+    let subject = Subject::new(&target, &symbols, &heap, &cancel);
+    let mut session = Session::new(subject, Rc::default());
+    if is_interactive {
+        session = session.interactive();
+    }
+    let mut kept = Kept::default();
+    let mut outcome = Outcome::Continue;
+    for line in line.split('\n') {
+        if outcome == Outcome::Continue {
+            outcome = session.run_line(line, &mut kept);
+        }
+    }
+    (kept, session.status(), outcome)
+}
+
+fn run(line: &str) -> (Kept, Status, Outcome) {
+    run_in(line, false)
+}
+
+#[test]
+fn the_worst_status_of_a_line_counts() {
+    let (kept, status, _) = run("::umem_cache; ::findleaks; ::umem_status");
+    assert_eq!(kept.0.len(), 3);
+    assert_eq!(status, Status::Found);
+    assert_eq!(run("::findleaks; 8::whatis").1, Status::Incomplete);
+    assert_eq!(run("8::whatis; ::nothing; ::findleaks").1, Status::Failed);
+}
+
+#[test]
+fn errors_leave_the_other_commands() {
+    let (kept, _, _) = run("::nothing; ::findleaks -z; 12g; ::umem_cache");
+    assert_eq!(
+        kept.warnings(),
+        [
+            "invalid command '::nothing': unknown dcmd name",
+            "findleaks: illegal option -- z",
+            "digit 'g' is invalid in base 16 near \"g; ::umem_cache\" (column 30)",
+        ]
+    );
+    assert_eq!(kept.0.len(), 4);
+    // What a person typed behind a mistake is dropped.
+    assert_eq!(run_in("12g; ::umem_cache", true).0.0.len(), 1);
+}
+
+#[test]
+fn names_of_caches_are_addresses_and_dot_is_kept() {
+    let (kept, status, _) = run("umem_alloc_64::umem_cache; ::whatis; nowhere::whatis");
+    assert_eq!(kept.0[0].1.status, Status::Clean);
+    assert_eq!(kept.0[1].1.status, Status::Clean);
+    let expected = "failed to dereference nowhere: unknown symbol name";
+    assert_eq!(kept.warnings(), [expected]);
+    assert_eq!(status, Status::Failed);
+}
+
+#[test]
+fn quit_ends_the_line() {
+    let (kept, _, outcome) = run("::umem_cache; $q; ::findleaks");
+    assert_eq!((kept.0.len(), outcome), (2, Outcome::Quit));
+    assert_eq!(kept.0[1].1, Report::default());
+    assert_eq!(run("::quit").2, Outcome::Quit);
+}
+
+#[test]
+fn addresses_stream_through_pipes() {
+    let (all, _, _) = run("::walk umem_cache");
+    assert!(all.text().lines().all(|line| line.starts_with("0x")));
+    let (kept, status, _) = run("::walk umem_cache | ::umem_cache");
+    let text = kept.text();
+    assert_eq!(text.matches("ADDR").count(), 1, "one header: {text}");
+    assert_eq!(text.lines().count(), all.text().lines().count() + 1);
+    assert_eq!(status, Status::Clean);
+    // A bare address feeds a pipe, and a bare expression behind one changes what comes through.
+    assert_eq!(run("100 | >x | .+8").0.text(), "0x108\n");
+    assert_eq!(run("100 | >x | .+<x").0.text(), "0x200\n");
+    assert_eq!(run("100 | ::walk umem_cache | (.*0)").0.warnings().len(), 1);
+}
+
+#[test]
+fn what_cannot_stand_in_a_pipe_is_said_before_anything_runs() {
+    let warning = |line| run(line).0.warnings().join("; ");
+    assert_eq!(
+        warning("::umem_status | ::whatis"),
+        "umem_status: its output cannot go into a pipe (column 1)"
+    );
+    assert_eq!(
+        warning("::walk umem_cache | ::umalog"),
+        "umalog: it takes no addresses from a pipe"
+    );
+    assert_eq!(
+        warning("::walk umem_cache | ::nothing"),
+        "invalid command '::nothing': unknown dcmd name"
+    );
+}
+
+#[test]
+fn a_command_that_fails_for_one_address_goes_on_with_the_next() {
+    let (kept, status, _) = run("8,2::whatis; 8 | ::walk umem | ::whatis");
+    assert_eq!(kept.warnings().len(), 3);
+    assert_eq!(status, Status::Failed);
+}
+
+#[test]
+fn counts_run_a_command_as_often() {
+    let rows = |line| run(line).0.text().lines().count();
+    assert_eq!(rows("umem_alloc_64,3::umem_cache"), 4);
+    assert_eq!(rows("umem_alloc_64,0::umem_cache"), 0);
+    let (kept, status, _) = run("0,ffffffffffffffff::umem_cache");
+    assert!(kept.warnings()[0].starts_with("the count 0xffffffffffffffff is too large"));
+    assert_eq!(status, Status::Failed);
+}
+
+#[test]
+fn a_bare_address_repeats_the_last_command_of_a_person() {
+    let (kept, _, _) = run_in("umem_alloc_64::umem_cache\n.", true);
+    assert_eq!(kept.text().matches("umem_alloc_64").count(), 2);
+    assert_eq!(
+        run("umem_alloc_64::umem_cache\n.")
+            .0
+            .text()
+            .matches("umem_alloc_64")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn variables_and_registers_have_values() {
+    let (kept, _, _) = run("5>x; <x | >y | .; <rsp+0 | >y | .-<rsp; <sp | >y | #.");
+    assert_eq!(kept.text(), "0x5\n0x0\n0x0\n");
+    assert_eq!(
+        run("<nothing::whatis").0.warnings(),
+        ["variable 'nothing' is not defined near \"<nothing\""]
+    );
+}
