@@ -42,7 +42,7 @@ pub use counts::Counts;
 pub use history::{Event, LogView, StackTrace};
 pub use magazines::Held;
 pub use object::{Buffer, Location, Object};
-pub use segments::Branch;
+pub use segments::{Branch, PieceOfArena};
 pub use slabs::{Region, Slab};
 
 /// Damages that are kept; more are only counted.
@@ -88,6 +88,8 @@ pub struct Heap {
     cache_index: HashMap<u64, u32>,
     /// Made when it is first needed.
     record_index: OnceLock<records::RecordIndex>,
+    /// Pieces of each arena, read when they are first needed.
+    pieces: OnceLock<Vec<Vec<PieceOfArena>>>,
 }
 
 /// Damages, and how many more there were.
@@ -144,6 +146,7 @@ impl Heap {
             states: Vec::new(),
             cache_index: HashMap::new(),
             record_index: OnceLock::new(),
+            pieces: OnceLock::new(),
             root,
         };
         heap.load_spans();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use umem_layout::Segment;
+use umem_layout::{Segment, segment_kind};
 
 use super::{Arena, Heap};
 use crate::layout::{Damage, Listed};
@@ -16,7 +16,54 @@ pub struct Branch {
     pub depth: u32,
 }
 
+/// A piece of an arena, without what is kept about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PieceOfArena {
+    /// First number.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Address of its segment.
+    pub address: u64,
+    /// [`umem_layout::segment_kind`]: allocated or free.
+    pub kind: u32,
+}
+
 impl Heap {
+    /// The allocated or free piece of the arena with an index that holds an address. The segments of all arenas are read
+    /// when this is first asked.
+    #[must_use]
+    pub fn piece_at(&self, arena: u32, address: u64) -> Option<PieceOfArena> {
+        let pieces = self
+            .pieces
+            .get_or_init(|| {
+                self.arenas
+                    .iter()
+                    .map(|arena| self.pieces_of(arena))
+                    .collect()
+            })
+            .get(arena as usize)?;
+        let after = pieces.partition_point(|piece| piece.start <= address);
+        let piece = *pieces.get(after.checked_sub(1)?)?;
+        (address < piece.end).then_some(piece)
+    }
+
+    /// Allocated and free pieces in order of address.
+    fn pieces_of(&self, arena: &Arena) -> Vec<PieceOfArena> {
+        let segments = self.segments(arena).elements.into_iter();
+        let mut pieces: Vec<PieceOfArena> = segments
+            .filter(|(_, segment)| matches!(segment.kind, segment_kind::ALLOC | segment_kind::FREE))
+            .map(|(address, segment)| PieceOfArena {
+                start: segment.start,
+                end: segment.end,
+                address,
+                kind: segment.kind,
+            })
+            .collect();
+        pieces.sort_unstable_by_key(|piece| piece.start);
+        pieces
+    }
+
     /// The segments of an arena in order of address, without the anchor.
     #[must_use]
     pub fn segments(&self, arena: &Arena) -> Listed<Segment> {
