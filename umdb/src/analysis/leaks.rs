@@ -1,111 +1,91 @@
-//! Buffers that no root can reach.
+//! Buffers that no root can reach, and what of the others is reached how.
 //!
 //! 1. Candidates: allocated buffers of caches, and allocated blocks of arenas, that belong to the program.
 //! 2. Roots: see `roots`. Marking: see `mark`.
-//! 3. What is not marked is lost, with all that only it leads to; cycles are lost as well.
-//! 4. Lost objects are grouped by cache and allocating stack; the oldest of a group stands for it.
+//! 3. What is not marked is lost. What only lost objects lead to is lost through them, and so held by a head; a cycle
+//!    has one head. See `lost`.
+//! 4. Heads are grouped by cache and allocating stack; the oldest of a group stands for it.
+//! 5. What is alive is counted, and grouped on request: all of it, or that to which only pointers into its middle lead.
 //!
 //! What makes the answer doubtful is part of it: see [`Leaks::doubts`].
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use umem_layout::buffer_state;
-
+pub use super::census::{Group, Kind};
 pub use super::mark::Stats;
-use super::{Cancel, Cancelled, mark::Marker, roots::Input};
-use crate::{
-    heap::{Heap, Object},
-    symbols::StackRoots,
-    target::{Target, Thread},
+use super::{
+    Cancel, Cancelled, Scene,
+    census::{Census, Origin, origin, origins},
+    lost::heads,
+    mark::Marker,
+    nodes::{Bits, CANDIDATE, MARKED, Nodes, START},
+    ranges::Range,
+    roots,
 };
-
-/// What a lost object is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A block of an arena.
-    Block,
-    /// A buffer without record of who allocated it.
-    Plain,
-    /// A buffer with such a record.
-    Audited,
-}
-
-/// Lost objects of one cache or arena with one stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// What they are.
-    pub kind: Kind,
-    /// Address of the cache or arena.
-    pub owner: u64,
-    /// Stack of the allocation, in the depot; zero when unknown.
-    pub stack: u32,
-    /// The oldest one.
-    pub representative: Object,
-    /// All of them in order of address.
-    pub members: Vec<Object>,
-    /// Bytes that the program asked for.
-    pub bytes: u64,
-    /// Least and greatest size.
-    pub sizes: (u64, u64),
-}
+use crate::heap::{Heap, Object};
 
 /// The result of a search.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Leaks {
-    /// Blocks first, then plain buffers, then audited ones; in each kind the largest groups first.
+    /// Heads of what is lost: blocks first, then plain buffers, then audited ones; in each kind the largest groups first.
     pub groups: Vec<Group>,
     /// Why what is listed may be wrong or not all.
     pub doubts: Vec<String>,
     /// What was done.
     pub stats: Stats,
+    /// Objects that are alive, and those of them to which only pointers into the middle lead.
+    pub reachable: u64,
+    /// See `reachable`.
+    pub interior: u64,
+    /// Private memory of no file and no known owner to which nothing leads: never a finding.
+    pub foreign: Vec<Range>,
     /// How long it took.
     pub elapsed: Duration,
+    bits: Bits,
 }
 
-/// Searches the heap of a target. `live_stack` says what of a thread's stack and registers is alive.
+/// What of the live objects is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alive {
+    /// All of them.
+    Reachable,
+    /// Those to which only pointers into the middle lead.
+    Interior,
+}
+
+/// Searches the heap of a target.
 ///
 /// # Errors
 /// When it was cancelled.
-pub fn find(
-    target: &Target,
-    heap: &Heap,
-    live_stack: &dyn Fn(&Thread) -> Option<StackRoots>,
-    cancel: &Cancel,
-) -> Result<Leaks, Cancelled> {
+pub fn find(scene: &Scene<'_>) -> Result<Leaks, Cancelled> {
     let start = Instant::now();
-    let roots = Input {
-        target,
-        heap,
-        live_stack,
-    }
-    .roots();
-    let mut marker = Marker::new(heap, &roots.transit, cancel);
+    let heap = scene.heap;
+    let mut roots = roots::find(scene);
+    let transit = std::mem::take(&mut roots.transit);
+    let nodes = Nodes::new(heap, transit);
+    let mut marker = Marker::new(&nodes, scene.cancel);
     marker.run(&roots)?;
-    let candidates = candidates(heap);
-    let lost: Vec<Object> = candidates
-        .iter()
-        .copied()
-        .filter(|&object| !marker.is_marked(object))
-        .collect();
-    let mut doubts: Vec<String> = super::missing(target).map(str::to_owned).collect();
+    let stats = Stats {
+        candidates: nodes.tally(CANDIDATE, 0),
+        ..marker.stats
+    };
+    let mut doubts: Vec<String> = super::missing(scene.target).map(str::to_owned).collect();
     doubts.extend(heap_doubts(heap));
-    if target.threads.is_empty() {
+    if scene.target.threads.is_empty() {
         doubts.push("there are no threads".to_owned());
     }
     doubts.extend(roots.doubts);
-    doubts.extend(std::mem::take(&mut marker.doubts));
-    let stats = Stats {
-        candidates: candidates.len() as u64,
-        ..marker.stats
-    };
+    doubts.append(&mut marker.doubts);
+    let groups = group(&nodes, scene.cancel)?;
     Ok(Leaks {
-        groups: group(heap, &lost),
+        groups,
         doubts,
         stats,
+        reachable: nodes.tally(CANDIDATE | MARKED, 0),
+        interior: nodes.tally(CANDIDATE | MARKED, START),
+        foreign: foreign(&nodes),
         elapsed: start.elapsed(),
+        bits: nodes.into_bits(),
     })
 }
 
@@ -119,94 +99,112 @@ fn heap_doubts(heap: &Heap) -> Vec<String> {
     features.into_iter().chain(damage).chain(more).collect()
 }
 
-/// Everything that could be lost.
-fn candidates(heap: &Heap) -> Vec<Object> {
-    let mut objects = Vec::new();
-    for (index, block) in heap.blocks.iter().enumerate() {
-        let is_user = heap.arenas[block.arena as usize].holds_user_blocks();
-        if is_user && block.state == buffer_state::ALLOCATED {
-            objects.push(Object::Block(index as u32));
-        }
-    }
-    for index in 0..heap.slabs.len() as u32 {
-        if heap.caches[heap.slabs[index as usize].cache as usize].is_user() {
-            let allocated = heap
-                .carved(index)
-                .filter(|&buffer| heap.state(buffer) == buffer_state::ALLOCATED);
-            objects.extend(allocated.map(Object::Buffer));
-        }
-    }
-    objects
+/// Transit ranges that nothing leads to, without those of the library's own arenas.
+fn foreign(nodes: &Nodes<'_>) -> Vec<Range> {
+    let first = nodes.count() - nodes.transit.len();
+    let unmarked = nodes.transit.iter().enumerate();
+    unmarked
+        .filter(|&(i, &(start, _))| nodes.get(first + i) & MARKED == 0 && !nodes.heap.is_own(start))
+        .map(|(_, &range)| range)
+        .collect()
 }
 
-/// A lost object with what groups are made by.
-struct Lost {
-    object: Object,
-    time: u64,
-    bytes: u64,
+/// Groups what is lost by the origin of its heads.
+fn group(nodes: &Nodes<'_>, cancel: &Cancel) -> Result<Vec<Group>, Cancelled> {
+    let heap = nodes.heap;
+    let mut lost: Vec<usize> = Vec::new();
+    let mut from: Vec<Origin> = Vec::new();
+    let mut found = Vec::new();
+    let slabs = heap.slabs.len();
+    for unit in 0..slabs + heap.blocks.len() {
+        nodes.select(unit, CANDIDATE, MARKED, &mut found);
+        if found.is_empty() {
+            continue;
+        }
+        cancel.check()?;
+        lost.extend(found.iter().map(|&index| nodes.node(unit, index)));
+        match nodes.object_at(unit, 0) {
+            Some(object @ Object::Block(_)) => from.push(origin(heap, object)),
+            _ => origins(heap, unit as u32, &found, |_, origin| from.push(origin)),
+        }
+    }
+    let mut order: Vec<u32> = (0..lost.len() as u32).collect();
+    order.sort_by_key(|&index| from[index as usize].time);
+    let head_of = heads(nodes, &lost, &order, cancel)?;
+    let mut census = Census::default();
+    let mut group_of = vec![0; lost.len()];
+    for (index, &node) in lost.iter().enumerate() {
+        if let Some(object) = nodes
+            .object(node)
+            .filter(|_| head_of[index] as usize == index)
+        {
+            group_of[index] = census.add(heap, object, from[index]);
+            census.group(group_of[index]).members.push(object);
+        }
+    }
+    for (index, &node) in lost.iter().enumerate() {
+        let head = head_of[index] as usize;
+        if let Some(object) = nodes.object(node).filter(|_| head != index) {
+            let group = census.group(group_of[head]);
+            group.held.push(object);
+            group.held_bytes = group.held_bytes.saturating_add(from[index].bytes);
+        }
+    }
+    Ok(census.finish(heap))
 }
 
-fn group(heap: &Heap, lost: &[Object]) -> Vec<Group> {
-    let mut groups: BTreeMap<(Kind, u64, u32), Vec<Lost>> = BTreeMap::new();
-    for &object in lost {
-        let (kind, stack, time) = origin(heap, object);
-        let entry = Lost {
-            object,
-            time,
-            bytes: heap.size(object),
+impl Leaks {
+    /// Live objects grouped by cache and stack; the groups have no members listed.
+    ///
+    /// # Errors
+    /// When it was cancelled.
+    pub fn alive(
+        &self,
+        heap: &Heap,
+        which: Alive,
+        cancel: &Cancel,
+    ) -> Result<Vec<Group>, Cancelled> {
+        let without = match which {
+            Alive::Reachable => 0,
+            Alive::Interior => START,
         };
-        groups
-            .entry((kind, heap.owner_address(object), stack))
-            .or_default()
-            .push(entry);
+        let wanted = CANDIDATE | MARKED;
+        let mut census = Census::default();
+        let mut found = Vec::new();
+        for (index, slab) in (0..).zip(&heap.slabs) {
+            self.bits
+                .select(slab.first, slab.carved, wanted, without, &mut found);
+            if !found.is_empty() {
+                cancel.check()?;
+                origins(heap, index, &found, |index_in, origin| {
+                    let buffer = crate::heap::Buffer {
+                        slab: index,
+                        index: index_in,
+                    };
+                    census.add(heap, Object::Buffer(buffer), origin);
+                });
+            }
+        }
+        let first = heap.buffer_numbers();
+        for index in 0..heap.blocks.len() {
+            let bits = self.bits.get(first + index);
+            if bits & wanted == wanted && bits & without == 0 {
+                let object = Object::Block(index as u32);
+                census.add(heap, object, origin(heap, object));
+            }
+        }
+        Ok(census.finish(heap))
     }
-    let mut groups: Vec<Group> = groups
-        .into_iter()
-        .map(|(key, members)| group_of(heap, key, members))
-        .collect();
-    groups.sort_by_key(|group| {
-        (
-            group.kind,
-            std::cmp::Reverse(group.bytes),
-            heap.address(group.representative),
-        )
-    });
-    groups
-}
 
-fn group_of(heap: &Heap, (kind, owner, stack): (Kind, u64, u32), mut members: Vec<Lost>) -> Group {
-    members.sort_by_key(|lost| heap.address(lost.object));
-    let oldest = members
-        .iter()
-        .min_by_key(|lost| lost.time)
-        .map(|lost| lost.object);
-    let sizes = members.iter().map(|lost| lost.bytes);
-    let least = sizes.clone().min().unwrap_or(0);
-    let most = sizes.clone().max().unwrap_or(0);
-    Group {
-        kind,
-        owner,
-        stack,
-        // A group has at least one member.
-        representative: oldest.unwrap_or(Object::Block(0)),
-        bytes: sizes.fold(0, u64::saturating_add),
-        sizes: (least, most),
-        members: members.into_iter().map(|lost| lost.object).collect(),
+    /// The group that an object was found lost in, as one of its members or held by them.
+    #[must_use]
+    pub fn group_of(&self, object: Object) -> Option<&Group> {
+        let lists = |group: &&Group| {
+            group.members.binary_search(&object).is_ok()
+                || group.held.binary_search(&object).is_ok()
+        };
+        self.groups.iter().find(lists)
     }
-}
-
-/// Kind, stack and time of the allocation of an object.
-fn origin(heap: &Heap, object: Object) -> (Kind, u32, u64) {
-    let (stack, time) = match heap.record(object) {
-        Some(Ok(record)) => (record.alloc_stack, record.alloc_time),
-        _ => (0, 0),
-    };
-    let kind = match object {
-        Object::Block(_) => Kind::Block,
-        Object::Buffer(_) if heap.record_address(object).is_some() => Kind::Audited,
-        Object::Buffer(_) => Kind::Plain,
-    };
-    (kind, stack, time)
 }
 
 #[cfg(test)]
@@ -214,32 +212,53 @@ mod tests {
     use super::*;
     use crate::{
         heap::synthetic::{Builder, DATA, DEBUG, STACK, victim},
-        target::Mapping,
+        target::{Mapping, Target},
     };
 
     fn search(builder: &mut Builder) -> Leaks {
         builder.publish();
         let (heap, target) = (builder.heap(), builder.target());
-        find(
-            &target,
-            &heap,
-            &|thread| builder.live_stack(thread),
-            &Cancel::new(),
-        )
-        .unwrap()
+        look(builder, &target, &heap, &Cancel::new()).unwrap()
     }
 
-    /// Addresses of all that is lost.
+    fn look(
+        builder: &Builder,
+        target: &Target,
+        heap: &Heap,
+        cancel: &Cancel,
+    ) -> Result<Leaks, Cancelled> {
+        find(&Scene {
+            target,
+            heap,
+            stacks: builder,
+            cancel,
+        })
+    }
+
+    /// Addresses of all that is lost, in order.
     fn lost(builder: &mut Builder) -> Vec<u64> {
         let leaks = search(builder);
         assert_eq!(leaks.doubts, Vec::<String>::new());
         let heap = builder.heap();
-        leaks
-            .groups
-            .iter()
-            .flat_map(|group| &group.members)
-            .map(|&object| heap.address(object))
-            .collect()
+        let groups = leaks.groups.iter();
+        let objects = groups.flat_map(|group| group.members.iter().chain(&group.held));
+        let mut addresses: Vec<u64> = objects.map(|&object| heap.address(object)).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
+    /// Addresses of each group's members, and how many objects they hold.
+    fn heads(builder: &mut Builder) -> Vec<(Vec<u64>, usize)> {
+        let leaks = search(builder);
+        let heap = builder.heap();
+        let address = |&object: &Object| heap.address(object);
+        let of = |group: &Group| {
+            (
+                group.members.iter().map(address).collect(),
+                group.held.len(),
+            )
+        };
+        leaks.groups.iter().map(of).collect()
     }
 
     /// A heap with one slab of 64-byte buffers.
@@ -314,8 +333,62 @@ mod tests {
         }
         assert_eq!(lost(&mut builder), Vec::<u64>::new());
         builder.write_word(made[700] + 8, 0);
+        // The rest of it is lost through its first node.
+        assert_eq!(heads(&mut builder), [(vec![made[701]], 798)]);
+    }
+
+    #[test]
+    fn a_cycle_has_one_head_and_what_leads_to_it_holds_it() {
+        let (mut builder, made) = with_buffers::<6>();
+        for (from, at, to) in [(0, 0, 1), (1, 0, 2), (2, 0, 0), (2, 8, 3)] {
+            builder.write_word(made[from] + at, made[to]);
+        }
+        // The oldest of a cycle stands for it; the two others nothing points to.
+        assert_eq!(heads(&mut builder), [(vec![made[0], made[4], made[5]], 3)]);
+        builder.write_word(made[5], made[1] + 8);
+        assert_eq!(heads(&mut builder), [(vec![made[4], made[5]], 4)]);
+    }
+
+    #[test]
+    fn cycles_behind_cycles_are_held() {
+        let (mut builder, made) = with_buffers::<6>();
+        // Later objects lead to earlier ones: 4 <-> 5 -> 2 <-> 3 -> 0 <-> 1.
+        for (from, to) in [(0, 1), (1, 0), (2, 3), (3, 2), (4, 5), (5, 4)] {
+            builder.write_word(made[from], made[to]);
+        }
+        for (from, to) in [(5, 2), (3, 0)] {
+            builder.write_word(made[from] + 8, made[to]);
+        }
+        assert_eq!(heads(&mut builder), [(vec![made[4]], 5)]);
+    }
+
+    #[test]
+    fn what_two_heads_lead_to_is_held_once() {
+        let (mut builder, made) = with_buffers::<3>();
+        builder.write_word(made[0], made[2]);
+        builder.write_word(made[1], made[2]);
         let leaks = search(&mut builder);
-        assert_eq!(leaks.groups[0].members.len(), 799);
+        let group = &leaks.groups[0];
+        assert_eq!((group.members.len(), group.held.len()), (2, 1));
+        assert_eq!((group.bytes, group.held_bytes), (100, 50));
+        assert!(leaks.group_of(group.held[0]).is_some());
+    }
+
+    #[test]
+    fn pointers_into_the_middle_alone_are_counted_apart() {
+        let (mut builder, made) = with_buffers::<4>();
+        builder.write_word(DATA, made[0] + 8);
+        builder.write_word(DATA + 8, made[1] + 8);
+        builder.write_word(DATA + 16, made[1]);
+        builder.write_word(made[1], made[2] + 16);
+        let leaks = search(&mut builder);
+        assert_eq!((leaks.reachable, leaks.interior), (3, 2));
+        let heap = builder.heap();
+        let alive = |which| leaks.alive(&heap, which, &Cancel::new()).unwrap();
+        assert_eq!(alive(Alive::Interior)[0].count, 2);
+        let all = alive(Alive::Reachable);
+        assert_eq!((all[0].count, all[0].bytes), (3, 150));
+        assert_eq!(heap.address(all[0].representative), made[0]);
     }
 
     #[test]
@@ -326,7 +399,7 @@ mod tests {
         builder.write_word(DATA, block + 19_999);
         assert_eq!(lost(&mut builder), Vec::<u64>::new());
         builder.write_word(DATA, block + 20_000);
-        assert_eq!(lost(&mut builder), [block, made[0]]);
+        assert_eq!(lost(&mut builder), [made[0], block]);
     }
 
     #[test]
@@ -402,26 +475,14 @@ mod tests {
         builder.publish();
         let (heap, mut target) = (builder.heap(), builder.target());
         target.threads[0].registers = None;
-        let leaks = find(
-            &target,
-            &heap,
-            &|thread| builder.live_stack(thread),
-            &Cancel::new(),
-        )
-        .unwrap();
+        let leaks = look(&builder, &target, &heap, &Cancel::new()).unwrap();
         assert_eq!(
             leaks.doubts,
             ["the registers of thread 7 could not be read"]
         );
         let mut target = builder.target();
         target.mappings.last_mut().unwrap().end += 0x1000;
-        let leaks = find(
-            &target,
-            &heap,
-            &|thread| builder.live_stack(thread),
-            &Cancel::new(),
-        )
-        .unwrap();
+        let leaks = look(&builder, &target, &heap, &Cancel::new()).unwrap();
         assert_eq!(
             leaks.doubts,
             ["4096 bytes of the stack of thread 7 could not be read"]
@@ -434,12 +495,7 @@ mod tests {
         builder.publish();
         let cancel = Cancel::new();
         cancel.request();
-        let result = find(
-            &builder.target(),
-            &builder.heap(),
-            &|thread| builder.live_stack(thread),
-            &cancel,
-        );
-        assert_eq!(result, Err(Cancelled));
+        let result = look(&builder, &builder.target(), &builder.heap(), &cancel);
+        assert!(matches!(result, Err(Cancelled)));
     }
 }

@@ -1,28 +1,37 @@
 //! Marking what is alive.
 //!
 //! Conservative: every aligned word whose value lies in an allocated buffer keeps it alive, whether it
-//! points at the start or into the middle; one past the end does not count. Work is queued by slab, so
-//! that a slab with many marked buffers is read once; within a slab it goes on until nothing new is
-//! marked. Each buffer is scanned once, so that the work is bounded by the heap.
+//! points at the start or into the middle; one past the end does not count.
+//!
+//! Work is done in sweeps in order of address, by several threads: a sweep takes the units in which something
+//! was marked, and scans there until nothing new is marked in them. Where a sweep would be narrow, as along a list, one
+//! thread follows pointers instead. Each number is scanned once, so that the work is bounded by the heap.
 
-use std::{borrow::Cow, collections::VecDeque};
-
-use umem_layout::{Plain, buffer_state};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use super::{
     Cancel, Cancelled,
-    ranges::{Range, index_at},
-    roots::{RootRange, Roots},
+    nodes::{Hit, MARKED, Nodes, SCANNED, START},
+    ranges::Range,
+    roots::Roots,
+    scan::{PIECE, Source, pieces, words},
 };
-use crate::heap::{ADDRESS_END, Buffer, Heap, Object};
 
-const PAGE: u64 = 4096;
-/// Bytes that are read at once.
-const PIECE: u64 = 1 << 18;
-/// A hole is crossed in steps of this part of what it measures already.
-const HOLE_STEPS: u64 = 256;
-/// To read a small piece takes as long as to read so many bytes more of a large one.
-const READ_COST: u64 = 8192;
+/// A sweep of fewer units than this is left to one thread that follows pointers.
+const NARROW: usize = 16;
+/// Pointers that may wait while following; more are left to a sweep.
+const WAITING_MAX: usize = 1 << 16;
+/// After so many objects a wide search goes on as a sweep; and what is wide.
+const FOLLOWED_MAX: usize = 1 << 12;
+const WIDE: usize = 256;
+/// Most threads.
+const THREADS_MAX: usize = 8;
 
 /// What was done, for `-v`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,306 +56,334 @@ pub struct Stats {
     pub unread: u64,
 }
 
-/// One bit a number.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(count: usize) -> Self {
-        Self(vec![0; count.div_ceil(64)])
-    }
-
-    fn get(&self, number: usize) -> bool {
-        self.0[number / 64] >> (number % 64) & 1 != 0
-    }
-
-    /// Sets a bit and returns whether it was clear.
-    fn set(&mut self, number: usize) -> bool {
-        let (word, bit) = (&mut self.0[number / 64], 1 << (number % 64));
-        let was_clear = *word & bit == 0;
-        *word |= bit;
-        was_clear
-    }
-
-    fn clear(&mut self, number: usize) {
-        self.0[number / 64] &= !(1 << (number % 64));
+impl Stats {
+    fn add(&mut self, other: &Self) {
+        self.words += other.words;
+        self.dismissals += other.dismissals;
+        self.misses += other.misses;
+        self.dups += other.dups;
+        self.follows += other.follows;
+        self.root_bytes += other.root_bytes;
+        self.heap_bytes += other.heap_bytes;
+        self.unread += other.unread;
     }
 }
 
-/// The state of a search. Numbers: buffers as in the heap model, then blocks, then transit ranges.
-/// Work: slabs, then blocks, then transit ranges.
+/// What a thread takes from the list of work.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// All that is marked in a unit.
+    Unit(usize),
+    /// A piece of something large that is marked.
+    Piece(Range),
+    /// A piece of the root with an index.
+    Root(usize, Range),
+}
+
+/// The state of a search.
 pub(super) struct Marker<'a> {
-    heap: &'a Heap,
-    transit: &'a [Range],
-    marked: Bits,
-    scanned: Bits,
-    queue: VecDeque<usize>,
-    queued: Bits,
-    /// Outside of this nothing can be marked.
-    bounds: Range,
-    pub(super) stats: Stats,
-    /// What could not be read: one line each kind.
-    pub(super) doubts: Vec<String>,
-    bytes: Vec<u8>,
+    nodes: &'a Nodes<'a>,
     cancel: &'a Cancel,
+    /// Units in which something was marked and not scanned, one bit each.
+    dirty: Vec<AtomicU64>,
+    pub(super) stats: Stats,
+    /// What could not be read: one line each.
+    pub(super) doubts: Vec<String>,
+}
+
+/// What the threads of a sweep add up.
+#[derive(Default)]
+struct Totals {
+    stats: Stats,
+    /// Bytes of roots that could not be read, by index of the root.
+    unread_roots: BTreeMap<usize, u64>,
 }
 
 impl<'a> Marker<'a> {
-    pub(super) fn new(heap: &'a Heap, transit: &'a [Range], cancel: &'a Cancel) -> Self {
-        let others = heap.blocks.len() + transit.len();
+    pub(super) fn new(nodes: &'a Nodes<'a>, cancel: &'a Cancel) -> Self {
+        let words = nodes.units().div_ceil(64);
         Self {
-            heap,
-            transit,
-            marked: Bits::new(heap.buffer_numbers() + others),
-            scanned: Bits::new(heap.buffer_numbers() + others),
-            queue: VecDeque::new(),
-            queued: Bits::new(heap.slabs.len() + others),
-            bounds: bounds(heap, transit),
+            nodes,
+            cancel,
+            dirty: (0..words).map(|_| AtomicU64::new(0)).collect(),
             stats: Stats::default(),
             doubts: Vec::new(),
-            bytes: Vec::new(),
-            cancel,
         }
     }
 
     /// Marks all that the roots lead to.
     pub(super) fn run(&mut self, roots: &Roots) -> Result<(), Cancelled> {
-        for &value in &roots.values {
-            self.consider(value);
-        }
-        for root in &roots.ranges {
+        let mut totals = Totals::default();
+        let mut worker = Worker::new(self);
+        roots
+            .values
+            .iter()
+            .for_each(|root| worker.consider(root.value));
+        worker.finish(&mut totals);
+        let indices = roots.ranges.iter().enumerate();
+        let mut work: Vec<Work> = indices
+            .flat_map(|(i, root)| pieces(root.range).map(move |range| Work::Root(i, range)))
+            .collect();
+        loop {
             self.cancel.check()?;
-            self.scan_root(root);
-        }
-        while let Some(work) = self.queue.pop_front() {
-            self.cancel.check()?;
-            self.queued.clear(work);
-            self.scan_work(work);
+            if work.len() < NARROW && work.iter().all(|work| matches!(work, Work::Unit(_))) {
+                self.follow(&work, &mut totals);
+            } else {
+                self.sweep(&work, &mut totals);
+            }
+            work = self.take_dirty();
+            if work.is_empty() {
+                break;
+            }
         }
         self.cancel.check()?;
-        if self.stats.unread > 0 && self.doubts.is_empty() {
+        self.conclude(roots, totals);
+        Ok(())
+    }
+
+    fn conclude(&mut self, roots: &Roots, totals: Totals) {
+        self.stats = totals.stats;
+        if self.stats.unread > 0 {
             self.doubts.push(format!(
                 "{} bytes of live memory could not be read",
                 self.stats.unread
             ));
         }
-        Ok(())
-    }
-
-    /// Whether something was marked.
-    pub(super) fn is_marked(&self, object: Object) -> bool {
-        self.marked.get(match object {
-            Object::Buffer(buffer) => self.heap.number(buffer),
-            Object::Block(index) => self.block_number(index),
-        })
-    }
-
-    fn block_number(&self, index: u32) -> usize {
-        self.heap.buffer_numbers() + index as usize
-    }
-
-    fn transit_number(&self, index: usize) -> usize {
-        self.heap.buffer_numbers() + self.heap.blocks.len() + index
-    }
-
-    /// Looks at one word.
-    fn consider(&mut self, word: u64) {
-        self.stats.words += 1;
-        if word < self.bounds.0 || word >= self.bounds.1 {
-            self.stats.dismissals += 1;
-            return;
+        for (index, unread) in totals.unread_roots {
+            let root = &roots.ranges[index];
+            if root.required {
+                self.stats.unread += unread;
+                let what = &root.kind;
+                self.doubts
+                    .push(format!("{unread} bytes of {what} could not be read"));
+            }
         }
-        match self.number_and_work(word) {
-            None => self.stats.misses += 1,
-            Some((number, work)) => {
-                if !self.marked.set(number) {
-                    self.stats.dups += 1;
-                    return;
-                }
-                self.stats.follows += 1;
-                if self.queued.set(work) {
-                    self.queue.push_back(work);
+    }
+
+    /// The units in which there is something to scan; what is large in pieces.
+    fn take_dirty(&self) -> Vec<Work> {
+        let mut work = Vec::new();
+        for (i, word) in self.dirty.iter().enumerate() {
+            if word.load(Relaxed) == 0 {
+                continue;
+            }
+            let mut bits = word.swap(0, Relaxed);
+            while bits != 0 {
+                self.add_work(i * 64 + bits.trailing_zeros() as usize, &mut work);
+                bits &= bits - 1;
+            }
+        }
+        work
+    }
+
+    fn add_work(&self, unit: usize, work: &mut Vec<Work>) {
+        let is_slab = unit < self.nodes.heap.slabs.len();
+        let range = self.nodes.range(unit, 0);
+        if is_slab || range.1 - range.0 <= PIECE {
+            return work.push(Work::Unit(unit));
+        }
+        if self.nodes.set(self.nodes.node(unit, 0), SCANNED) & SCANNED == 0 {
+            work.extend(pieces(range).map(Work::Piece));
+        }
+    }
+
+    /// Does a list of work by several threads.
+    fn sweep(&self, work: &[Work], totals: &mut Totals) {
+        let next = AtomicUsize::new(0);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.min(THREADS_MAX).min(work.len().div_ceil(NARROW));
+        let shared = Mutex::new(totals);
+        let labour = || {
+            let mut worker = Worker::new(self);
+            while let Some(work) = work.get(next.fetch_add(1, Relaxed))
+                && !self.cancel.is_requested()
+            {
+                worker.work(*work);
+            }
+            // A thread that panics ends the process.
+            if let Ok(mut totals) = shared.lock() {
+                worker.finish(&mut totals);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(labour);
+            }
+            labour();
+        });
+    }
+
+    /// Follows pointers from what is marked in a few units.
+    fn follow(&self, work: &[Work], totals: &mut Totals) {
+        let mut worker = Worker::new(self);
+        let mut waiting = Vec::new();
+        let mut found = Vec::new();
+        for work in work {
+            if let Work::Unit(unit) = *work {
+                self.nodes.select(unit, MARKED, SCANNED, &mut found);
+                waiting.extend(found.iter().map(|&index| (unit, index)));
+            }
+        }
+        worker.waiting = Some(waiting);
+        let mut followed = 0;
+        while let Some((unit, index)) = worker.waiting.as_mut().and_then(Vec::pop) {
+            if self.cancel.is_requested() {
+                break;
+            }
+            worker.scan_one(unit, index);
+            followed += 1;
+            let waiting = worker.waiting.as_ref().map_or(0, Vec::len);
+            if followed > FOLLOWED_MAX && waiting > WIDE {
+                break;
+            }
+        }
+        for (unit, _) in worker.waiting.take().into_iter().flatten() {
+            self.set_dirty(unit);
+        }
+        worker.finish(totals);
+    }
+
+    fn set_dirty(&self, unit: usize) {
+        let (word, bit) = (&self.dirty[unit / 64], 1 << (unit % 64));
+        if word.load(Relaxed) & bit == 0 {
+            word.fetch_or(bit, Relaxed);
+        }
+    }
+}
+
+/// One thread of a search.
+struct Worker<'a> {
+    marker: &'a Marker<'a>,
+    nodes: &'a Nodes<'a>,
+    source: Source<'a>,
+    /// What to follow next: unit and index. None in a sweep.
+    waiting: Option<Vec<(usize, u32)>>,
+    stats: Stats,
+    unread_roots: BTreeMap<usize, u64>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(marker: &'a Marker<'a>) -> Self {
+        Self {
+            marker,
+            nodes: marker.nodes,
+            source: Source::new(marker.nodes.heap.reader.memory(), marker.cancel),
+            waiting: None,
+            stats: Stats::default(),
+            unread_roots: BTreeMap::new(),
+        }
+    }
+
+    fn finish(self, totals: &mut Totals) {
+        totals.stats.add(&self.stats);
+        for (root, unread) in self.unread_roots {
+            *totals.unread_roots.entry(root).or_default() += unread;
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::Unit(unit) => self.scan_unit(unit),
+            Work::Piece(range) => {
+                let (read, unread) = self.scan(range);
+                self.stats.heap_bytes += read;
+                self.stats.unread += unread;
+            }
+            Work::Root(index, range) => {
+                let (read, unread) = self.scan(range);
+                self.stats.root_bytes += read;
+                if unread > 0 {
+                    *self.unread_roots.entry(index).or_default() += unread;
                 }
             }
         }
     }
 
-    /// What a pointer marks, and where its memory is to be scanned.
-    fn number_and_work(&self, word: u64) -> Option<(usize, usize)> {
-        if let Some(slab) = self.heap.slab_at(word) {
-            let (index, offset) = self.heap.slabs[slab as usize].chunk_at(word)?;
-            let buffer = Buffer { slab, index };
-            return self
-                .is_hit(buffer, offset)
-                .then(|| (self.heap.number(buffer), slab as usize));
-        }
-        let slabs = self.heap.slabs.len();
-        if let Some(index) = self.heap.block_at(word) {
-            let block = self.heap.block(index);
-            let is_hit = block.state == buffer_state::ALLOCATED
-                && word >= block.buffer
-                && word - block.buffer < block.requested.max(1);
-            return is_hit.then(|| (self.block_number(index), slabs + index as usize));
-        }
-        let index = index_at(self.transit, word)?;
-        Some((
-            self.transit_number(index),
-            slabs + self.heap.blocks.len() + index,
-        ))
+    /// Scans what is marked in a unit until there is nothing new.
+    fn scan_unit(&mut self, unit: usize) {
+        self.with_source(|worker, source| {
+            let nodes = worker.nodes;
+            let list = |found: &mut Vec<u32>| {
+                nodes.select(unit, MARKED, SCANNED, found);
+                for &index in &*found {
+                    nodes.set(nodes.node(unit, index), SCANNED);
+                }
+            };
+            source.unit(nodes, unit, list, |_, _, bytes| worker.consider_all(bytes));
+        });
     }
 
-    /// Whether an offset in a chunk is one in what the program holds.
-    fn is_hit(&self, buffer: Buffer, offset: u64) -> bool {
-        let cache = self.heap.cache(buffer);
-        if self.heap.state(buffer) != buffer_state::ALLOCATED || !cache.is_user() {
-            return false;
-        }
-        if offset == 0 || self.marked.get(self.heap.number(buffer)) {
-            return true;
-        }
-        offset < cache.record.buffer_size && offset < self.heap.size(Object::Buffer(buffer)).max(1)
-    }
-
-    fn scan_root(&mut self, root: &RootRange) {
-        let (read, unread) = self.scan(root.range);
-        self.stats.root_bytes += read;
-        if root.required && unread > 0 {
-            self.stats.unread += unread;
-            self.doubts
-                .push(format!("{unread} bytes of {} could not be read", root.what));
-        }
-    }
-
-    fn scan_work(&mut self, work: usize) {
-        let slabs = self.heap.slabs.len();
-        let blocks = self.heap.blocks.len();
-        if work < slabs {
-            self.scan_slab(work as u32);
-        } else if work < slabs + blocks {
-            let index = (work - slabs) as u32;
-            let block = self.heap.block(index);
-            let range = (block.buffer, block.buffer + block.requested);
-            self.scan_once(self.block_number(index), range);
-        } else {
-            let index = work - slabs - blocks;
-            self.scan_once(self.transit_number(index), self.transit[index]);
-        }
-    }
-
-    fn scan_once(&mut self, number: usize, range: Range) {
-        if self.scanned.set(number) {
-            let (read, unread) = self.scan(range);
+    fn scan_one(&mut self, unit: usize, index: u32) {
+        if self.nodes.set(self.nodes.node(unit, index), SCANNED) & SCANNED == 0 {
+            let (read, unread) = self.scan(self.nodes.range(unit, index));
             self.stats.heap_bytes += read;
             self.stats.unread += unread;
         }
     }
 
-    /// Scans the marked buffers of a slab until there are no new ones.
-    ///
-    /// The first few are read one by one; when there are more, the slab is read as a whole: a list
-    /// may lead through all of its buffers, one after the other.
-    fn scan_slab(&mut self, index: u32) {
-        let heap = self.heap;
-        let slab = &heap.slabs[index as usize];
-        let size = heap.caches[slab.cache as usize].record.buffer_size;
-        let used = (slab.base, slab.buffer(slab.carved));
-        let few = (used.1 - used.0) / READ_COST;
-        let mut count = 0;
-        let mut whole = None;
-        loop {
-            let pending = self.pending(slab.first, slab.carved);
-            if pending.is_empty() {
-                return;
-            }
-            count += pending.len() as u64;
-            if whole.is_none() && count > few {
-                whole = Some(self.whole(used));
-            }
-            for chunk in pending {
-                let start = slab.buffer(chunk);
-                let from = (start - used.0) as usize;
-                self.scanned.set(slab.first + chunk as usize);
-                let (read, unread) = match &whole {
-                    Some(Some(bytes)) => (self.scan_bytes(&bytes[from..from + size as usize]), 0),
-                    _ => self.scan((start, start + size)),
-                };
-                self.stats.heap_bytes += read;
-                self.stats.unread += unread;
-            }
-        }
-    }
-
-    /// Indices of the buffers of a slab that are marked and not scanned.
-    fn pending(&self, first: usize, count: u32) -> Vec<u32> {
-        let mut pending = Vec::new();
-        for word in 0..(count as usize).div_ceil(64) {
-            let mut bits = self.marked.0[first / 64 + word] & !self.scanned.0[first / 64 + word];
-            while bits != 0 {
-                pending.push(word as u32 * 64 + bits.trailing_zeros());
-                bits &= bits - 1;
-            }
-        }
-        pending.retain(|&index| index < count);
-        pending
-    }
-
-    /// All bytes of a range, where they can be had and are not too many.
-    fn whole(&self, (start, end): Range) -> Option<Cow<'a, [u8]>> {
-        let length = usize::try_from(end - start)
-            .ok()
-            .filter(|&length| length as u64 <= PIECE * 16)?;
-        if let Some(view) = self.heap.reader.memory().view(start, length) {
-            return Some(Cow::Borrowed(view));
-        }
-        let mut bytes = vec![0; length];
-        (self.heap.reader.fill(start, &mut bytes) == length).then_some(Cow::Owned(bytes))
-    }
-
     /// Looks at every aligned word of a range. Returns the bytes that could and could not be read.
-    ///
-    /// A long hole is crossed in growing steps, so that a range of absurd length has an end.
-    fn scan(&mut self, (start, end): Range) -> (u64, u64) {
-        let (mut read, mut unread) = (0, 0);
-        let (start, end) = (start.min(ADDRESS_END), end.min(ADDRESS_END));
-        let mut at = start.next_multiple_of(8);
-        let mut hole = 0;
-        let mut bytes = std::mem::take(&mut self.bytes);
-        while at < end && !self.cancel.is_requested() {
-            let wanted = (end - at).min(PIECE) as usize;
-            bytes.resize(wanted, 0);
-            let got = self.heap.reader.fill(at, &mut bytes) as u64;
-            read += self.scan_bytes(&bytes[..got as usize]);
-            at += got;
-            if (got as usize) < wanted {
-                hole = if got == 0 { hole } else { 0 };
-                let step = PAGE.max(hole / HOLE_STEPS).next_multiple_of(PAGE);
-                let next = (at + 1)
-                    .next_multiple_of(PAGE)
-                    .saturating_add(step - PAGE)
-                    .min(end);
-                unread += next - at;
-                hole += next - at;
-                at = next;
+    fn scan(&mut self, range: Range) -> (u64, u64) {
+        let mut source = self.take_source();
+        source.range(range, |_, bytes| self.consider_all(bytes));
+        let done = (source.read, source.unread);
+        (source.read, source.unread) = (0, 0);
+        self.source = source;
+        done
+    }
+
+    fn with_source(&mut self, act: impl FnOnce(&mut Self, &mut Source<'a>)) {
+        let mut source = self.take_source();
+        act(self, &mut source);
+        self.stats.heap_bytes += source.read;
+        self.stats.unread += source.unread;
+        (source.read, source.unread) = (0, 0);
+        self.source = source;
+    }
+
+    /// The source, which is put back when a piece of work is done.
+    fn take_source(&mut self) -> Source<'a> {
+        let empty = Source::new(self.nodes.heap.reader.memory(), self.marker.cancel);
+        std::mem::replace(&mut self.source, empty)
+    }
+
+    fn consider_all(&mut self, bytes: &[u8]) {
+        for word in words(bytes) {
+            self.consider(word);
+        }
+    }
+
+    /// Looks at one word.
+    #[inline]
+    fn consider(&mut self, word: u64) {
+        self.stats.words += 1;
+        if self.nodes.is_dismissed(word) {
+            self.stats.dismissals += 1;
+            return;
+        }
+        match self.nodes.find(word) {
+            None => self.stats.misses += 1,
+            Some(hit) => self.mark(hit),
+        }
+    }
+
+    fn mark(&mut self, hit: Hit) {
+        let wanted = if hit.offset == 0 {
+            MARKED | START
+        } else {
+            MARKED
+        };
+        let is_known = self.nodes.get(hit.node) & wanted == wanted;
+        if is_known || self.nodes.set(hit.node, wanted) & MARKED != 0 {
+            self.stats.dups += 1;
+            return;
+        }
+        self.stats.follows += 1;
+        let is_slab = hit.unit < self.nodes.heap.slabs.len();
+        match &mut self.waiting {
+            Some(waiting) if is_slab && waiting.len() < WAITING_MAX => {
+                waiting.push((hit.unit, hit.index));
             }
-            at = at.next_multiple_of(8);
+            _ => self.marker.set_dirty(hit.unit),
         }
-        self.bytes = bytes;
-        (read, unread)
     }
-
-    fn scan_bytes(&mut self, bytes: &[u8]) -> u64 {
-        for word in bytes.chunks_exact(8) {
-            self.consider(u64::decode_at(word, 0));
-        }
-        bytes.len() as u64
-    }
-}
-
-/// The least range that holds all slabs, blocks and transit ranges.
-fn bounds(heap: &Heap, transit: &[Range]) -> Range {
-    let slabs = heap.slabs.iter().map(|slab| (slab.start, slab.end));
-    let blocks = heap.blocks.iter().map(|block| (block.start, block.end));
-    let all = slabs.chain(blocks).chain(transit.iter().copied());
-    all.fold((u64::MAX, 0), |(start, end), range| {
-        (start.min(range.0), end.max(range.1))
-    })
 }

@@ -4,17 +4,22 @@
 //! `heap`. **Promises** to print nothing, to end on any input, to stop when asked to ([`Cancel`]), and to say what
 //! makes an answer doubtful.
 
+mod arenas;
+mod census;
 pub mod leaks;
+mod lost;
 mod mark;
+mod nodes;
 mod ranges;
 mod roots;
+mod scan;
 mod subject;
 pub mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::target::Target;
-pub use subject::Subject;
+pub use subject::{Scene, Stacks, Subject};
 
 /// What is missing of a target: threads, registers, memory. Warnings about the file of a module do not count:
 /// it gives names, and pages that were never written, which hold no pointer to the heap.

@@ -2,22 +2,26 @@
 //!
 //! 1. Writable segments of all modules with their bss, up to the end of the page (ld.so allocates there),
 //!    except for the allocator's own.
-//! 2. Each thread's live stack and registers. A stack that lies in a buffer keeps that buffer alive.
+//! 2. Each thread's live stack and registers. A stack that lies in a buffer keeps that buffer alive. A thread that
+//!    runs elsewhere (signal stack, coroutine) has its own stack as well: from the frame that the signal interrupted
+//!    where the frames lead there, else all of it.
 //! 3. Each thread's TLS, which lies around the address in fs: at the top of the thread's stack, or for the main
 //!    thread in a small mapping of its own.
 //! 4. Writable mappings of files and shared memory that belong to no module.
-//! 5. Other private memory (of ld.so, of other allocators, the brk area) is *transit*: nothing there is a
-//!    candidate, but where a live pointer leads into it, its pointers count. Stacks that glibc keeps of
+//! 5. Other private memory (of ld.so, of other allocators, the brk area, segments of vmem arenas) is *transit*: nothing
+//!    there is a candidate, but where a live pointer leads into it, its pointers count. Stacks that glibc keeps of
 //!    threads that have ended hold nothing alive but their thread vector, which is kept as well.
+
+use std::fmt;
 
 use umem_layout::Plain;
 
-use super::ranges::{Range, RangeSet};
-use crate::{
-    heap::Heap,
-    symbols::StackRoots,
-    target::{Mapping, Target, Thread},
+use super::{
+    Scene,
+    arenas::program_memory,
+    ranges::{Range, RangeSet},
 };
+use crate::target::{Mapping, Thread};
 
 const PAGE: u64 = 4096;
 /// A mapping around a TLS block that is larger than this is scanned only near the block.
@@ -26,15 +30,53 @@ const TLS_WHOLE: u64 = 1 << 20;
 const TLS_NEAR: (u64, u64) = (1 << 18, 1 << 14);
 /// Bytes at the top of a stack in which glibc puts the thread's control block.
 const STACK_TOP: u64 = 1 << 16;
+/// AT_RANDOM of the auxiliary vector: 16 bytes that the kernel puts at the top of the first stack.
+const AT_RANDOM: u64 = 25;
+
+/// What holds a pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootKind {
+    /// The writable data of a module.
+    Data(String),
+    /// The stack of a thread.
+    Stack(u32),
+    /// The TLS and control block of a thread.
+    Tls(u32),
+    /// A register of a thread.
+    Register(u32),
+    /// The thread vector that glibc keeps of a thread that has ended.
+    EndedThread,
+    /// A mapping that is shared or a file's.
+    Mapping(String),
+}
+
+impl fmt::Display for RootKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(module) => write!(f, "the data of {module}"),
+            Self::Stack(tid) => write!(f, "the stack of thread {tid}"),
+            Self::Tls(tid) => write!(f, "the TLS of thread {tid}"),
+            Self::Register(tid) => write!(f, "a register of thread {tid}"),
+            Self::EndedThread => write!(f, "the thread vector of a thread that has ended"),
+            Self::Mapping(name) => write!(f, "{name}"),
+        }
+    }
+}
 
 /// A range of root memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RootRange {
     pub(super) range: Range,
-    /// What it is, for messages.
-    pub(super) what: String,
+    pub(super) kind: RootKind,
     /// Bytes that cannot be read make the answer doubtful.
     pub(super) required: bool,
+}
+
+/// A value that may be a pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RootValue {
+    pub(super) value: u64,
+    pub(super) kind: RootKind,
 }
 
 /// Where a search begins.
@@ -42,72 +84,94 @@ pub(super) struct RootRange {
 pub(super) struct Roots {
     /// Memory that is alive.
     pub(super) ranges: Vec<RootRange>,
-    /// Values of registers.
-    pub(super) values: Vec<u64>,
+    /// Values of registers and the like.
+    pub(super) values: Vec<RootValue>,
     /// Memory that is alive once something alive points into it: sorted, disjoint.
     pub(super) transit: Vec<Range>,
     /// What could not be had.
     pub(super) doubts: Vec<String>,
 }
 
-/// What a search for roots works with.
-pub(super) struct Input<'a> {
-    pub(super) target: &'a Target,
-    pub(super) heap: &'a Heap,
-    /// What of a thread's stack and registers is alive.
-    pub(super) live_stack: &'a dyn Fn(&Thread) -> Option<StackRoots>,
+impl Roots {
+    fn add(&mut self, range: Range, kind: RootKind, required: bool) {
+        self.ranges.push(RootRange {
+            range,
+            kind,
+            required,
+        });
+    }
 }
 
-impl Input<'_> {
-    /// Finds all roots.
-    pub(super) fn roots(&self) -> Roots {
-        let mut roots = Roots::default();
-        let own = RangeSet::new(self.heap.span_ranges().into_iter().chain(self.library()));
-        let modules = self.modules(&own, &mut roots);
-        let mut taken = own.clone();
-        taken.extend(modules);
-        let mut claimed = Vec::new();
-        for thread in &self.target.threads {
-            self.stack(thread, &taken, &mut claimed, &mut roots);
-        }
-        for thread in &self.target.threads {
-            self.tls(thread, &taken, &mut claimed, &mut roots);
-        }
-        taken.extend(claimed);
-        self.mappings(&taken, &mut roots);
-        roots
-    }
+/// A search for roots.
+struct Search<'a> {
+    scene: &'a Scene<'a>,
+    roots: Roots,
+    /// The library's memory, and the segments of modules.
+    taken: RangeSet,
+    /// Stacks and TLS.
+    claimed: Vec<Range>,
+    /// The first stack of the process.
+    main_stack: Option<Range>,
+}
 
-    /// Code and data of the allocator, which hold no pointer for the program.
-    fn library(&self) -> Option<Range> {
-        let root = &self.heap.root;
-        let [start, end] = root.record.library_range;
-        if start < end {
-            return Some((start, end));
-        }
-        let module = self.target.module_at(root.address)?;
-        let record = (
-            root.address,
-            root.address
-                .saturating_add(u64::from(root.record.root_size)),
-        );
-        Some(if module.is_program {
-            record
-        } else {
-            (module.start, module.end)
-        })
+/// Finds all roots.
+pub(super) fn find(scene: &Scene<'_>) -> Roots {
+    let own = RangeSet::new(scene.heap.span_ranges().into_iter().chain(library(scene)));
+    let auxv = scene.target.auxv.iter();
+    let random = auxv.clone().find(|entry| entry.0 == AT_RANDOM);
+    let mut search = Search {
+        scene,
+        roots: Roots::default(),
+        taken: own.clone(),
+        claimed: Vec::new(),
+        main_stack: random
+            .and_then(|&(_, address)| scene.target.mapping_at(address))
+            .map(|mapping| (mapping.start, mapping.end)),
+    };
+    search.modules(&own);
+    for thread in &scene.target.threads {
+        search.stack(thread);
     }
+    for thread in &scene.target.threads {
+        search.tls(thread);
+    }
+    search.taken.extend(std::mem::take(&mut search.claimed));
+    search.mappings();
+    let (segments, doubts) = program_memory(scene.heap);
+    let mut roots = search.roots;
+    roots.transit.extend(segments);
+    roots.transit.sort_unstable();
+    roots.doubts.extend(doubts);
+    roots
+}
 
-    /// Adds the writable segments of modules, and returns the ranges of all segments.
-    fn modules(&self, own: &RangeSet, roots: &mut Roots) -> Vec<Range> {
-        let mut segments = Vec::new();
-        for module in &self.target.modules {
+/// Code and data of the allocator, which hold no pointer for the program.
+fn library(scene: &Scene<'_>) -> Option<Range> {
+    let root = &scene.heap.root;
+    let [start, end] = root.record.library_range;
+    if start < end {
+        return Some((start, end));
+    }
+    let module = scene.target.module_at(root.address)?;
+    let size = u64::from(root.record.root_size);
+    let record = (root.address, root.address.saturating_add(size));
+    Some(if module.is_program {
+        record
+    } else {
+        (module.start, module.end)
+    })
+}
+
+impl Search<'_> {
+    /// Adds the writable segments of modules, and takes the ranges of all segments.
+    fn modules(&mut self, own: &RangeSet) {
+        for module in &self.scene.target.modules {
             for segment in &module.segments {
                 let end = segment
                     .end
                     .checked_next_multiple_of(PAGE)
                     .unwrap_or(segment.end);
-                segments.push((segment.start, end));
+                self.taken.extend([(segment.start, end)]);
                 if !segment.write {
                     continue;
                 }
@@ -117,133 +181,141 @@ impl Input<'_> {
                     [((segment.start, file_end), false), ((file_end, end), true)]
                 {
                     for range in own.without(range) {
-                        let what = format!("the data of {}", module.name);
-                        roots.ranges.push(RootRange {
-                            range,
-                            what,
-                            required,
-                        });
+                        let kind = RootKind::Data(module.name.clone());
+                        self.roots.add(range, kind, required);
                     }
                 }
             }
         }
-        segments
     }
 
     /// Adds the live part of a thread's stack, and its registers.
-    fn stack(
-        &self,
-        thread: &Thread,
-        taken: &RangeSet,
-        claimed: &mut Vec<Range>,
-        roots: &mut Roots,
-    ) {
-        let Some(live) = (self.live_stack)(thread) else {
-            let doubt = format!("the registers of thread {} could not be read", thread.tid);
-            return roots.doubts.push(doubt);
+    fn stack(&mut self, thread: &Thread) {
+        let tid = thread.tid;
+        let Some(live) = self.scene.stacks.live(thread) else {
+            let doubt = format!("the registers of thread {tid} could not be read");
+            return self.roots.doubts.push(doubt);
         };
-        roots.values.extend(&live.registers);
-        let mapping = self.target.mapping_at(live.from);
-        match mapping.map(|mapping| (mapping, taken.without((live.from & !7, mapping.end)))) {
-            None => roots
-                .doubts
-                .push(format!("the stack of thread {} is not mapped", thread.tid)),
-            Some((mapping, pieces)) => match pieces.first() {
-                Some(&range) if range.0 == live.from & !7 => {
-                    let what = format!("the stack of thread {}", thread.tid);
-                    roots.ranges.push(RootRange {
-                        range,
-                        what,
-                        required: true,
-                    });
-                    claimed.push((
-                        mapping.start.max(piece_start(taken, mapping, range.0)),
-                        range.1,
-                    ));
-                }
+        let kind = RootKind::Register(tid);
+        let values = live.registers.iter().map(|&value| RootValue {
+            value,
+            kind: kind.clone(),
+        });
+        self.roots.values.extend(values);
+        let from = live.from & !7;
+        let Some(piece) = self.piece_at(from) else {
+            if self.taken.contains(from) {
                 // It lies in a buffer, as that of a coroutine does.
-                _ => roots.values.push(live.from),
-            },
+                self.roots.values.push(RootValue {
+                    value: live.from,
+                    kind: RootKind::Stack(tid),
+                });
+            } else {
+                let doubt = format!("the stack of thread {tid} is not mapped");
+                self.roots.doubts.push(doubt);
+            }
+            return self.own_stack(thread, None);
+        };
+        self.roots.add((from, piece.1), RootKind::Stack(tid), true);
+        self.claimed.push(piece);
+        self.own_stack(thread, Some(piece));
+    }
+
+    /// The piece of a mapping that holds an address and is not taken.
+    fn piece_at(&self, address: u64) -> Option<Range> {
+        let mapping = self.scene.target.mapping_at(address)?;
+        let pieces = self.taken.without((mapping.start, mapping.end));
+        pieces
+            .into_iter()
+            .find(|piece| piece.0 <= address && address < piece.1)
+    }
+
+    /// Adds the stack that a thread was born with, if it runs on another one.
+    fn own_stack(&mut self, thread: &Thread, running: Option<Range>) {
+        let base = thread
+            .registers
+            .as_ref()
+            .map_or(0, |registers| registers.fs_base);
+        let holds = |piece: Range, address| piece.0 <= address && address < piece.1;
+        let is_at_home = running.is_some_and(|running| {
+            holds(running, base)
+                || self
+                    .main_stack
+                    .is_some_and(|main| holds(running, main.1 - 1))
+        });
+        if is_at_home || base == 0 {
+            return;
         }
+        let own = match self.piece_at(base) {
+            // A mapping too small for a stack holds the TLS of the main thread alone.
+            Some(piece) if piece.1 - piece.0 > TLS_WHOLE => Some(piece),
+            _ => self.main_stack.and_then(|main| self.piece_at(main.1 - 1)),
+        };
+        let Some(own) = own.filter(|own| !self.claimed.contains(own)) else {
+            return;
+        };
+        let pointers = self.scene.stacks.pointers(thread);
+        let from = pointers
+            .into_iter()
+            .find(|&sp| holds(own, sp))
+            .unwrap_or(own.0);
+        self.roots
+            .add((from & !7, own.1), RootKind::Stack(thread.tid), false);
+        self.claimed.push(own);
     }
 
     /// Adds the TLS of a thread, unless its stack covers it.
-    fn tls(&self, thread: &Thread, taken: &RangeSet, claimed: &mut Vec<Range>, roots: &mut Roots) {
-        let Some(base) = thread
+    fn tls(&mut self, thread: &Thread) {
+        let base = thread
             .registers
             .as_ref()
-            .map(|registers| registers.fs_base)
-            .filter(|&base| base != 0)
-        else {
-            return;
-        };
-        let is_covered = roots
-            .ranges
-            .iter()
-            .any(|root| root.range.0 <= base && base < root.range.1);
-        if is_covered {
+            .map_or(0, |registers| registers.fs_base);
+        let mut ranges = self.roots.ranges.iter();
+        if base == 0 || ranges.any(|root| root.range.0 <= base && base < root.range.1) {
             return;
         }
-        if taken.contains(base) {
-            return roots.values.push(base);
+        let kind = RootKind::Tls(thread.tid);
+        if self.taken.contains(base) {
+            return self.roots.values.push(RootValue { value: base, kind });
         }
-        let Some(mapping) = self.target.mapping_at(base) else {
-            return roots
-                .doubts
-                .push(format!("the TLS of thread {} is not mapped", thread.tid));
+        let Some((start, end)) = self.piece_at(base) else {
+            let doubt = format!("the TLS of thread {} is not mapped", thread.tid);
+            return self.roots.doubts.push(doubt);
         };
-        let piece = taken
-            .without((mapping.start, mapping.end))
-            .into_iter()
-            .find(|r| r.0 <= base && base < r.1);
-        let Some((start, end)) = piece else { return };
         let (below, above) = TLS_NEAR;
         let range = if end - start <= TLS_WHOLE {
             (start, end)
         } else {
-            (
-                start.max(base.saturating_sub(below) & !7),
-                end.min(base.saturating_add(above)),
-            )
+            let near = base.saturating_sub(below) & !7;
+            (start.max(near), end.min(base.saturating_add(above)))
         };
-        let what = format!("the TLS of thread {}", thread.tid);
-        roots.ranges.push(RootRange {
-            range,
-            what,
-            required: true,
-        });
-        claimed.push(range);
+        self.roots.add(range, kind, true);
+        self.claimed.push(range);
     }
 
     /// Adds what else is writable: as root where it is shared or a file's, else as transit.
-    fn mappings(&self, taken: &RangeSet, roots: &mut Roots) {
-        for mapping in self
-            .target
-            .mappings
-            .iter()
-            .filter(|mapping| mapping.read && mapping.write)
-        {
-            for range in taken.without((mapping.start, mapping.end)) {
+    fn mappings(&mut self) {
+        let mappings = self.scene.target.mappings.iter();
+        for mapping in mappings.filter(|mapping| mapping.read && mapping.write) {
+            for range in self.taken.without((mapping.start, mapping.end)) {
                 if !is_anonymous(mapping) {
-                    let what = mapping
-                        .name
-                        .clone()
-                        .unwrap_or_else(|| "shared memory".to_owned());
-                    roots.ranges.push(RootRange {
-                        range,
-                        what,
-                        required: false,
-                    });
+                    let name = mapping.name.clone();
+                    let name = name.unwrap_or_else(|| "shared memory".to_owned());
+                    self.roots.add(range, RootKind::Mapping(name), false);
                     continue;
                 }
                 let ended = self.ended_thread_vectors(range);
                 if ended.is_empty() {
-                    roots.transit.push(range);
+                    self.roots.transit.push(range);
                 }
-                roots.values.extend(ended);
+                self.roots
+                    .values
+                    .extend(ended.into_iter().map(|value| RootValue {
+                        value,
+                        kind: RootKind::EndedThread,
+                    }));
             }
         }
-        roots.transit.sort_unstable();
     }
 
     /// Where threads that have ended left their stack: what their control blocks have for thread vectors
@@ -252,7 +324,8 @@ impl Input<'_> {
     fn ended_thread_vectors(&self, (start, end): Range) -> Vec<u64> {
         let from = start.max(end.saturating_sub(STACK_TOP)) & !15;
         let mut bytes = vec![0; (end - from) as usize];
-        let got = self.target.memory.read(from, &mut bytes).min(bytes.len());
+        let memory = &self.scene.target.memory;
+        let got = memory.read(from, &mut bytes).min(bytes.len());
         let bytes = &bytes[..got];
         let word = |at: usize| u64::decode_at(bytes, at);
         let blocks = (0..bytes.len().saturating_sub(0x18))
@@ -265,29 +338,14 @@ impl Input<'_> {
     }
 
     fn is_live(&self, base: u64) -> bool {
-        let mut registers = self
-            .target
-            .threads
-            .iter()
-            .filter_map(|thread| thread.registers.as_ref());
+        let threads = self.scene.target.threads.iter();
+        let mut registers = threads.filter_map(|thread| thread.registers.as_ref());
         registers.any(|registers| registers.fs_base == base)
     }
 }
 
 /// Private memory that belongs to no file.
 fn is_anonymous(mapping: &Mapping) -> bool {
-    !mapping.shared
-        && mapping
-            .name
-            .as_ref()
-            .is_none_or(|name| name.starts_with('['))
-}
-
-/// Where the piece of a mapping that holds an address begins.
-fn piece_start(taken: &RangeSet, mapping: &Mapping, address: u64) -> u64 {
-    let pieces = taken.without((mapping.start, mapping.end));
-    pieces
-        .iter()
-        .find(|piece| piece.0 <= address && address < piece.1)
-        .map_or(address, |piece| piece.0)
+    let name = mapping.name.as_ref();
+    !mapping.shared && name.is_none_or(|name| name.starts_with('['))
 }

@@ -3,7 +3,47 @@
 use std::{cell::RefCell, rc::Rc};
 
 use super::{Cancel, Cancelled, leaks};
-use crate::{heap::Heap, symbols::Symbols, target::Target};
+use crate::{
+    heap::Heap,
+    symbols::{StackRoots, Symbols},
+    target::{Target, Thread},
+};
+
+/// What searches from the roots look at.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The target.
+    pub target: &'a Target,
+    /// Its heap.
+    pub heap: &'a Heap,
+    /// What is known of its threads' stacks.
+    pub stacks: &'a dyn Stacks,
+    /// A request to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// What is known of the stacks of threads.
+pub trait Stacks {
+    /// What of a thread's stack and registers is alive; none when they are not known.
+    fn live(&self, thread: &Thread) -> Option<StackRoots>;
+
+    /// Stack pointers of a thread's frames, innermost first.
+    fn pointers(&self, thread: &Thread) -> Vec<u64>;
+}
+
+/// Frames of a thread that are looked at.
+const FRAMES_MAX: usize = 256;
+
+impl Stacks for Subject<'_> {
+    fn live(&self, thread: &Thread) -> Option<StackRoots> {
+        self.symbols.live_stack(self.target, thread)
+    }
+
+    fn pointers(&self, thread: &Thread) -> Vec<u64> {
+        let frames = self.symbols.frames(self.target, thread, FRAMES_MAX);
+        frames.iter().map(|frame| frame.sp).collect()
+    }
+}
 
 /// A target with its names and its heap. Clones share the results that are kept.
 #[derive(Clone)]
@@ -43,6 +83,17 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// What searches from the roots look at.
+    #[must_use]
+    pub fn scene(&self) -> Scene<'_> {
+        Scene {
+            target: self.target,
+            heap: self.heap,
+            stacks: self,
+            cancel: self.cancel,
+        }
+    }
+
     /// The leaks of the target, and whether they were known before.
     ///
     /// # Errors
@@ -51,14 +102,19 @@ impl<'a> Subject<'a> {
         if let Some(known) = self.kept.leaks.borrow().as_ref().filter(|_| !again) {
             return Ok((Rc::clone(known), true));
         }
-        let live_stack = |thread: &_| self.symbols.live_stack(self.target, thread);
-        let found = Rc::new(leaks::find(
-            self.target,
-            self.heap,
-            &live_stack,
-            self.cancel,
-        )?);
+        let found = Rc::new(leaks::find(&self.scene())?);
         *self.kept.leaks.borrow_mut() = Some(Rc::clone(&found));
         Ok((found, false))
+    }
+}
+
+#[cfg(test)]
+impl Stacks for crate::heap::synthetic::Builder {
+    fn live(&self, thread: &Thread) -> Option<StackRoots> {
+        self.live_stack(thread)
+    }
+
+    fn pointers(&self, _thread: &Thread) -> Vec<u64> {
+        Vec::new()
     }
 }

@@ -2,13 +2,16 @@
 
 use umem_layout::ready;
 
-use super::{Address, Context, Dcmd, Error, Group, Invocation, Opt, Run, parts::record::Show};
-use crate::{
-    analysis::leaks::{self, Kind, Leaks, Stats},
-    heap::Object,
-    report::{
-        self, Cell, Column, Item, List, Report, Row, Section, Sentence, Status, Table, Total,
+use super::{
+    Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
+    parts::{
+        groups::{Shown, add_tables, holding},
+        record::Show,
     },
+};
+use crate::{
+    analysis::leaks::{self, Alive, Kind, Leaks},
+    report::{self, Cell, Column, Item, List, Report, Section, Sentence, Status, Table},
 };
 
 pub(super) const DCMD: Dcmd = Dcmd {
@@ -21,6 +24,12 @@ pub(super) const DCMD: Dcmd = Dcmd {
             "detail of each: who allocated it, when, with the whole stack",
         ),
         Opt::flag('f', "search again instead of using what was found before"),
+        Opt::flag(
+            'i',
+            "also what only pointers into the middle keep alive, by stack",
+        ),
+        Opt::flag('m', "also mappings of unknown owner that nothing points to"),
+        Opt::flag('r', "also what is still reachable, by stack"),
         Opt::flag('v', "statistics of the search"),
     ],
     operands: "",
@@ -35,11 +44,16 @@ Lists allocated buffers that nothing alive points to. Alive are the data of all
 modules, the stacks and registers of all threads, and whatever they lead to;
 a pointer into the middle of a buffer counts as well.
 
+What only a lost buffer leads to is lost through it: it is not listed but counted
+with its head, so that a lost list is one buffer that holds the others. A cycle
+has one head, its oldest buffer.
+
 Leaks are grouped by cache and allocating stack. LEAKED says how many buffers a
-group has, BUFCTL is the record of the oldest one (see ::bufctl), CALLER is who
-called the allocation function. Blocks too large for any cache come first, with
-their size and the address of their segment. Byte totals are what the program
-asked for, where that is known.
+group has, HELD how many bytes are lost through them, BUFCTL is the record of the
+oldest one (see ::bufctl), CALLER is who called the allocation function. Blocks
+too large for any cache come first, with their size and the address of their
+segment. Groups that lose most bytes come first. Byte totals are what the
+program asked for, where that is known.
 
 With an address, only leaks whose stack holds this address, or a place in the
 function that begins there, are listed.
@@ -62,7 +76,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         report.push(if was_known {
             cached()
         } else {
-            statistics(&leaks)
+            statistics(cx, &leaks)
         });
     }
     let groups: Vec<&leaks::Group> = leaks
@@ -80,19 +94,9 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             "leaks",
             nothing_found(cx, invocation.address, &leaks),
         ));
-        return Ok(report);
-    }
-    report.worsen(Status::Found);
-    for kind in [Kind::Block, Kind::Plain, Kind::Audited] {
-        let groups: Vec<&leaks::Group> = groups
-            .iter()
-            .copied()
-            .filter(|group| group.kind == kind)
-            .collect();
-        if !groups.is_empty() {
-            let table = table(cx, kind, &groups, &mut report);
-            report.push(table);
-        }
+    } else {
+        report.worsen(Status::Found);
+        add_tables(cx, &groups, Shown::Lost, &mut report);
     }
     if invocation.has('d') {
         for group in groups {
@@ -100,7 +104,79 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             report.push(detail);
         }
     }
+    for (letter, shown, alive) in [
+        ('i', Shown::Interior, Alive::Interior),
+        ('r', Shown::Reachable, Alive::Reachable),
+    ] {
+        if invocation.has(letter) {
+            let all = leaks.alive(cx.heap, alive, cx.cancel)?;
+            let wanted = |group: &&leaks::Group| {
+                let filter = invocation.address;
+                filter.is_none_or(|pc| is_through(cx, group, pc))
+            };
+            let groups: Vec<&leaks::Group> = all.iter().filter(wanted).collect();
+            report.push(heading(shown, &groups));
+            add_tables(cx, &groups, shown, &mut report);
+        }
+    }
+    if invocation.has('m') {
+        report.push(foreign(&leaks));
+    }
     Ok(report)
+}
+
+/// Says what the tables that follow show, since it is no finding.
+fn heading(shown: Shown, groups: &[&leaks::Group]) -> Section {
+    let count = groups.iter().map(|group| group.count).sum();
+    let text = match shown {
+        Shown::Interior => " reached only by pointers into the middle",
+        _ => " still reachable",
+    };
+    let key = match shown {
+        Shown::Interior => "interior",
+        _ => "reachable",
+    };
+    let sentence = Sentence::new().words("not lost: ");
+    List::one(
+        key,
+        sentence.counted("buffers", count, "buffer").words(text),
+    )
+    .into()
+}
+
+/// Mappings that nothing leads to: of other allocators, stacks of threads that have ended, and the like.
+fn foreign(leaks: &Leaks) -> Section {
+    let mut table = Table::new(
+        "foreign_mappings",
+        vec![
+            Column::right("start", "MAPPING", 16),
+            Column::right("end", "END", 16),
+            Column::right("bytes", "BYTES", 16),
+        ],
+    );
+    for &(start, end) in &leaks.foreign {
+        table.push(vec![
+            Cell::Address(start),
+            Cell::Address(end),
+            Cell::Bytes(end.saturating_sub(start)),
+        ]);
+    }
+    let bytes = leaks.foreign.iter().map(|range| range.1 - range.0).sum();
+    let count = leaks.foreign.len() as u64;
+    let sentence = Sentence::new()
+        .words("not of umem, and not counted as leaks: ")
+        .counted("mappings", count, "mapping")
+        .words(" that nothing points to, ")
+        .bytes("bytes", bytes);
+    let mut sections: Vec<Section> = vec![List::one("foreign", sentence).into()];
+    if !leaks.foreign.is_empty() {
+        sections.push(table.into());
+    }
+    report::Group {
+        key: "foreign",
+        sections,
+    }
+    .into()
 }
 
 /// What is said when the allocator was never in service.
@@ -163,103 +239,9 @@ fn is_through(cx: &Context<'_>, group: &leaks::Group, wanted: u64) -> bool {
     })
 }
 
-/// One section: its title and columns depend on the kind.
-fn table(cx: &Context<'_>, kind: Kind, groups: &[&leaks::Group], report: &mut Report) -> Table {
-    let (key, first, address) = match kind {
-        Kind::Block => (
-            "oversized",
-            Column::left("bytes_each", "BYTES", 16),
-            Column::right("segment", "VMEM_SEG", 16),
-        ),
-        Kind::Plain => (
-            "buffers",
-            cache_column(),
-            Column::right("buffer", "BUFFER", 16).padded(),
-        ),
-        Kind::Audited => (
-            "audited_buffers",
-            cache_column(),
-            Column::right("bufctl", "BUFCTL", 16).padded(),
-        ),
-    };
-    let leaked = Column::right("leaked", "LEAKED", 7);
-    let caller = Column::left("caller", "CALLER", 0);
-    let columns = vec![
-        first,
-        leaked,
-        address,
-        caller,
-        Column::hidden("bytes"),
-        Column::hidden("owner"),
-        Column::hidden("oldest_buffer"),
-    ];
-    let mut table = Table::new(key, columns);
-    for group in groups {
-        let stacks = if group.stack == 0 {
-            vec![]
-        } else {
-            vec![cx.stack("allocated", group.stack, report)]
-        };
-        table.rows.push(Row {
-            cells: cells(cx, group),
-            stacks,
-        });
-    }
-    table.total = Some(total(kind, groups));
-    table
-}
-
-fn cache_column() -> Column {
-    Column::left("cache", "CACHE", 16).padded()
-}
-
-fn cells(cx: &Context<'_>, group: &leaks::Group) -> Vec<Cell> {
-    let oldest = group.representative;
-    let first = match group.kind {
-        Kind::Block => Cell::ByteRange(group.sizes.0, group.sizes.1),
-        Kind::Plain | Kind::Audited => Cell::Address(group.owner),
-    };
-    let control = match oldest {
-        Object::Block(index) => cx.heap.block(index).segment,
-        Object::Buffer(_) => cx
-            .heap
-            .record_address(oldest)
-            .unwrap_or_else(|| cx.heap.address(oldest)),
-    };
-    vec![
-        first,
-        Cell::Count(group.members.len() as u64),
-        Cell::Address(control),
-        cx.caller(group.stack),
-        Cell::Bytes(group.bytes),
-        Cell::text(cx.heap.owner_name(oldest)),
-        Cell::Address(cx.heap.address(oldest)),
-    ]
-}
-
-fn total(kind: Kind, groups: &[&leaks::Group]) -> Total {
-    let count = groups.iter().map(|group| group.members.len() as u64).sum();
-    let bytes = groups.iter().map(|group| group.bytes).sum();
-    let noun = if kind == Kind::Block {
-        "oversized leak"
-    } else {
-        "buffer"
-    };
-    let plural = if count == 1 { "" } else { "s" };
-    let rest = Sentence::new()
-        .words(format!(" {noun}{plural}, "))
-        .bytes("bytes", bytes);
-    Total {
-        widths: (16, 7),
-        count,
-        key: "leaked",
-        rest,
-    }
-}
-
 /// The oldest of a group in full.
 fn detail(cx: &Context<'_>, group: &leaks::Group, report: &mut Report) -> Section {
-    let count = group.members.len() as u64;
+    let count = group.count;
     let (noun, end) = match group.kind {
         Kind::Block => ("vmem_seg", ""),
         Kind::Plain => ("buffer", ","),
@@ -277,8 +259,8 @@ fn detail(cx: &Context<'_>, group: &leaks::Group, report: &mut Report) -> Sectio
     }
     sentence = sentence
         .bytes("bytes", group.bytes)
-        .words(if count > 1 { " total" } else { "" })
-        .words(end);
+        .words(if count > 1 { " total" } else { "" });
+    sentence = holding(sentence, group.held.len() as u64, group.held_bytes).words(end);
     let mut sections: Vec<Section> = vec![List::one("summary", sentence).into()];
     match cx.record_table(group.representative, Show::Allocation, report) {
         Some(table) => sections.push(table.into()),
@@ -304,41 +286,85 @@ fn cached() -> Section {
 
 /// A line of the statistics: what people read, the name in JSON, the value, and whether it is shown as a share
 /// of all words.
-type Figure = (&'static str, &'static str, fn(&Stats) -> u64, bool);
+type Figure = (
+    &'static str,
+    &'static str,
+    fn(&Context<'_>, &Leaks) -> u64,
+    bool,
+);
 
-/// The statistics in the order of mdb.
-const FIGURES: [Figure; 9] = [
+/// The statistics, in the order of mdb as far as it has them.
+const FIGURES: [Figure; 13] = [
     (
         "actual buffers",
         "candidates",
-        |stats| stats.candidates,
+        |_, leaks| leaks.stats.candidates,
         false,
     ),
-    ("potential pointers", "words", |stats| stats.words, false),
-    ("dismissals", "dismissals", |stats| stats.dismissals, true),
-    ("misses", "misses", |stats| stats.misses, true),
-    ("dups", "dups", |stats| stats.dups, true),
-    ("follows", "follows", |stats| stats.follows, true),
+    (
+        "still reachable",
+        "reachable",
+        |_, leaks| leaks.reachable,
+        false,
+    ),
+    (
+        "by interior pointers only",
+        "interior",
+        |_, leaks| leaks.interior,
+        false,
+    ),
+    (
+        "potential pointers",
+        "words",
+        |_, leaks| leaks.stats.words,
+        false,
+    ),
+    (
+        "dismissals",
+        "dismissals",
+        |_, leaks| leaks.stats.dismissals,
+        true,
+    ),
+    ("misses", "misses", |_, leaks| leaks.stats.misses, true),
+    ("dups", "dups", |_, leaks| leaks.stats.dups, true),
+    ("follows", "follows", |_, leaks| leaks.stats.follows, true),
+    (
+        "modules",
+        "modules",
+        |cx, _| cx.target.modules.len() as u64,
+        false,
+    ),
+    (
+        "threads",
+        "threads",
+        |cx, _| cx.target.threads.len() as u64,
+        false,
+    ),
     (
         "root bytes scanned",
         "root_bytes",
-        |stats| stats.root_bytes,
+        |_, leaks| leaks.stats.root_bytes,
         false,
     ),
     (
         "heap bytes scanned",
         "heap_bytes",
-        |stats| stats.heap_bytes,
+        |_, leaks| leaks.stats.heap_bytes,
         false,
     ),
-    ("unreadable bytes", "unread", |stats| stats.unread, false),
+    (
+        "unreadable bytes",
+        "unread",
+        |_, leaks| leaks.stats.unread,
+        false,
+    ),
 ];
 
 /// What was done, in the shape of mdb.
-fn statistics(leaks: &Leaks) -> Section {
+fn statistics(cx: &Context<'_>, leaks: &Leaks) -> Section {
     let line = |label: &str| Sentence::new().words(format!("findleaks: {label:>30} => "));
     let figures = FIGURES.iter().map(|&(label, key, value, is_share)| {
-        let value = value(&leaks.stats);
+        let value = value(cx, leaks);
         let tenths = value.saturating_mul(1000) / leaks.stats.words.max(1);
         let share = if is_share {
             format!(" ({:>2}.{}%)", tenths / 10, tenths % 10)

@@ -210,6 +210,18 @@ impl Heap {
         Ok((bytes, wrapped))
     }
 
+    /// Whether an address lies in a region of the library.
+    #[must_use]
+    pub fn is_own(&self, address: u64) -> bool {
+        let after = self
+            .regions
+            .partition_point(|region| region.base <= address);
+        let region = after
+            .checked_sub(1)
+            .and_then(|index| self.regions.get(index));
+        region.is_some_and(|region| address < region.end())
+    }
+
     /// The spans in which addresses are the library's own, heap included: sorted, disjoint.
     #[must_use]
     pub fn span_ranges(&self) -> Vec<(u64, u64)> {

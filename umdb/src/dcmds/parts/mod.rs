@@ -6,6 +6,7 @@ pub(super) mod by_thread;
 pub(super) mod context;
 pub(super) mod distribution;
 pub(super) mod filter;
+pub(super) mod groups;
 pub(super) mod log;
 pub(super) mod record;
 pub mod registers;
