@@ -45,8 +45,8 @@ const REQUEST_MAX: usize = isize::MAX as usize;
 #[inline(always)]
 pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
     if size <= LARGEST {
-        let class = cache::class_for(size);
-        if let Some(address) = thread::fast_cache(class).and_then(thread::pop) {
+        let entry = thread::fast_cache_at(cache::entry_offset(size));
+        if let Some(address) = entry.and_then(thread::pop) {
             return address;
         }
     }
@@ -78,7 +78,8 @@ fn out_of_memory() -> usize {
 
 fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
     if size > LARGEST {
-        return allocate_block(arenas().oversize, size, PAGE, family, entry);
+        return allocate_block(arenas().oversize, size, PAGE, family, entry)
+            .map(|(address, _)| address);
     }
     let class = cache::class_for(size);
     let cache = cache::classes(class);
@@ -87,17 +88,17 @@ fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
     }
     let local = thread::local();
     thread::register(local);
-    match local.cache(class) {
+    match local.cache(class).filter(|_| thread::keeps(cache)) {
         Some(magazines) => thread::pop(magazines).or_else(|| thread::refill(cache, magazines)),
-        None => take_counted(cache),
+        None => take_counted(cache).map(|taken| taken.buffer.address),
     }
 }
 
 /// For threads that are not in service, and with magazines off.
-fn take_counted(cache: CacheRef) -> Option<usize> {
+fn take_counted(cache: CacheRef) -> Option<cache::Taken> {
     let taken = cache::take(cache)?;
     cache.allocs().fetch_add(1, Ordering::Relaxed);
-    Some(taken.buffer.address)
+    Some(taken)
 }
 
 #[inline(never)]
@@ -132,6 +133,7 @@ fn block_flags() -> u32 {
     root().debug_flags().get() & (cache_flag::AUDIT | cache_flag::REDZONE | cache_flag::DEADBEEF)
 }
 
+/// A block of an arena, and whether it reads as zero.
 #[inline(never)]
 fn allocate_block(
     arena: ArenaRef,
@@ -139,15 +141,16 @@ fn allocate_block(
     align: usize,
     family: u8,
     entry: Entry,
-) -> Option<usize> {
+) -> Option<(usize, bool)> {
     if size > REQUEST_MAX {
         return None;
     }
     let call = thread::call(entry);
     let flags = block_flags();
     let block = vmem::alloc(arena, buffer::block_size(size, flags)?.max(1), align)?;
+    let clean = vmem::is_clean(block) && flags == 0;
     buffer::block_allocated(block, arena.link(), size, flags, family, &call);
-    Some(block.start().get() as usize)
+    Some((block.start().get() as usize, clean))
 }
 
 /// Allocates `size` bytes at a multiple of `align`, a power of two. Zero: no memory, `errno` is ENOMEM.
@@ -155,46 +158,46 @@ pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> 
     if align <= ALIGN {
         return allocate(size, family, entry);
     }
-    if inject::strikes() {
-        return out_of_memory();
-    }
-    allocate_aligned_sure(size, align, family, entry).unwrap_or_else(out_of_memory)
+    allocate_aligned_quietly(size, align, family, entry).unwrap_or_else(out_of_memory)
 }
 
-/// Allocates as [`allocate_aligned`] does, but without failure injection.
+/// Allocates as [`allocate_aligned`] does, but leaves `errno` alone.
+#[inline]
+pub fn allocate_aligned_quietly(
+    size: usize,
+    align: usize,
+    family: u8,
+    entry: Entry,
+) -> Option<usize> {
+    if inject::strikes() {
+        return None;
+    }
+    allocate_aligned_sure(size, align, family, entry)
+}
+
+/// Allocates as [`allocate_aligned`] does, but without failure injection, and `errno` is left alone.
 pub fn allocate_aligned_sure(size: usize, align: usize, family: u8, entry: Entry) -> Option<usize> {
     if !init::ensure() {
         return None;
     }
-    match aligned_class(size, align) {
+    let class = cache::aligned_class(size, align);
+    let cached = class
+        .and_then(|class| thread::fast_cache(cache::slot_of_class(class)))
+        .and_then(thread::pop);
+    if cached.is_some() {
+        return cached;
+    }
+    match class {
         Some(class) => allocate_from_class(class, size, family, entry),
-        None => allocate_block(arenas().memalign, size, align.max(PAGE), family, entry),
+        None => allocate_block(arenas().memalign, size, align.max(PAGE), family, entry)
+            .map(|(address, _)| address),
     }
-}
-
-/// The smallest class whose every buffer lies at a multiple of `align`. Classes of up to a page are better than a
-/// block of whole pages however much larger than the request they are.
-fn aligned_class(size: usize, align: usize) -> Option<usize> {
-    let padded = size.max(1).checked_next_multiple_of(align)?;
-    let most = padded.max(PAGE);
-    if padded > LARGEST {
-        return None;
-    }
-    (cache::class_for(padded)..cache::CLASSES)
-        .take_while(|&class| cache::class_size(class) <= most)
-        .find(|&class| {
-            let cache = cache::classes(class);
-            cache.align().get() as usize >= align
-                && (cache.chunk_size().get() as usize).is_multiple_of(align)
-        })
 }
 
 fn allocate_from_class(class: usize, size: usize, family: u8, entry: Entry) -> Option<usize> {
     let cache = cache::classes(class);
     match cache.flags().get() {
-        0 => {
-            Some(allocate(cache::class_size(class), family, entry)).filter(|&address| address != 0)
-        }
+        0 => allocate_ready(cache::class_size(class), family, entry),
         _ => allocate_debugged(cache, size, family, entry),
     }
 }
@@ -204,12 +207,54 @@ pub fn allocate_zeroed(count: usize, size: usize, entry: Entry) -> usize {
     let Some(total) = count.checked_mul(size) else {
         return out_of_memory();
     };
+    if total > FRESH_MIN && root().debug_flags().get() == 0 && init::ensure() {
+        return allocate_fresh(total, entry);
+    }
     let address = allocate(total, family::MALLOC, entry);
     if address != 0 {
         // SAFETY: the buffer has at least `total` bytes and belongs to this call.
         unsafe { zero(address, total) };
     }
     address
+}
+
+/// From this size on memory that is known to read as zero is left alone, so that untouched pages stay untouched.
+const FRESH_MIN: usize = 16 << 10;
+
+/// Allocates zeroed memory in production, above [`FRESH_MIN`].
+#[inline(never)]
+fn allocate_fresh(size: usize, entry: Entry) -> usize {
+    if inject::strikes() {
+        return out_of_memory();
+    }
+    let Some((address, clean)) = allocate_maybe_clean(size, entry) else {
+        return out_of_memory();
+    };
+    if !clean {
+        // SAFETY: the buffer has at least `size` bytes and belongs to this call.
+        unsafe { zero(address, size) };
+    }
+    address
+}
+
+/// Allocates, and says whether the memory reads as zero: it is fresh from the system.
+fn allocate_maybe_clean(size: usize, entry: Entry) -> Option<(usize, bool)> {
+    if size > LARGEST {
+        return allocate_block(arenas().oversize, size, PAGE, family::MALLOC, entry);
+    }
+    let class = cache::class_for(size);
+    let local = thread::local();
+    thread::register(local);
+    let magazines = local.cache(class);
+    let cached = magazines.and_then(|entry| {
+        thread::pop(entry).or_else(|| thread::reload(cache::classes(class), entry))
+    });
+    match cached {
+        Some(address) => Some((address, false)),
+        None => {
+            take_counted(cache::classes(class)).map(|taken| (taken.buffer.address, taken.clean))
+        }
+    }
 }
 
 /// Large blocks are zeroed by giving their pages back, so that untouched ones stay untouched.
@@ -244,11 +289,9 @@ pub(crate) unsafe fn zero(address: usize, size: usize) {
 /// The program no longer uses the buffer.
 #[inline(always)]
 pub unsafe fn release(address: usize, entry: Entry) {
-    if address == 0 {
-        return;
-    }
-    if let Some(class) = fast_class(address)
-        && let Some(magazines) = thread::fast_cache(class)
+    // An address that is not in the first region has the kind of an unused unit, whose entry takes nothing; so has zero.
+    let slot = usize::from(vmem::first_unit_kind(address));
+    if let Some(magazines) = thread::fast_cache(slot)
         && thread::push(magazines, address)
     {
         return;
@@ -265,6 +308,9 @@ pub(crate) fn fast_class(address: usize) -> Option<usize> {
 #[cold]
 #[inline(never)]
 fn release_slow(address: usize, entry: Entry) {
+    if address == 0 {
+        return;
+    }
     release_as("free", address, entry);
 }
 
@@ -299,20 +345,30 @@ fn release_buffer(address: usize, function: &str, entry: Entry) {
     thread::register(local);
     let magazines =
         cache::class_of_unit(vmem::unit_kind(address)).and_then(|class| local.cache(class));
-    if magazines.is_some_and(|magazines| {
+    if magazines.is_some_and(|magazines| thread::is_last_freed(magazines, address)) {
+        return freed_twice(buffer, function, entry);
+    }
+    let kept = magazines.filter(|_| thread::keeps(buffer.cache));
+    if kept.is_some_and(|magazines| {
         thread::push(magazines, address) || thread::drain(buffer.cache, magazines, address)
     }) {
         return;
     }
-    buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
-    if !cache::give_back(buffer) {
-        report::invalid_address(
-            function,
-            error_code::DUPLICATE_FREE,
-            &Subject::buffer(buffer, address),
-            &thread::call_for_report(entry),
-        );
+    if cache::give_back(buffer) {
+        buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
+    } else {
+        freed_twice(buffer, function, entry);
     }
+}
+
+#[cold]
+fn freed_twice(buffer: Buffer, function: &str, entry: Entry) {
+    report::invalid_address(
+        function,
+        error_code::DUPLICATE_FREE,
+        &Subject::buffer(buffer, buffer.address),
+        &thread::call_for_report(entry),
+    );
 }
 
 /// An object of a cache of the program goes back by umem_cache_free only: it has to be in constructed state.

@@ -182,11 +182,11 @@ pub mod unit {
     /// Nothing, or inside of a span that no slab or block uses.
     pub const UNUSED: u8 = 0;
     /// 1..=`SLAB_CLASS_LAST`: slab of the malloc size class with this number minus one.
-    pub const SLAB_CLASS_LAST: u8 = 0xef;
+    pub const SLAB_CLASS_LAST: u8 = 0x40;
     /// Slab of any other cache; the slab structure names it.
-    pub const SLAB_OTHER: u8 = 0xf0;
+    pub const SLAB_OTHER: u8 = 0x41;
     /// Belongs to an arena of blocks.
-    pub const BLOCKS: u8 = 0xff;
+    pub const BLOCKS: u8 = 0x42;
 }
 
 /// `Slab::kind`.

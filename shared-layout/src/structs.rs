@@ -119,8 +119,8 @@ published! {
         0x064 color: u32,
         /// Units of the slab.
         0x068 units: u32,
-        /// Zero.
-        0x06c reserved: u32,
+        /// 1: chunks that were never handed out read as zero.
+        0x06c clean: u32,
     }
 
     /// An object cache.

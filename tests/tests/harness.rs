@@ -66,7 +66,7 @@ fn check(core: &cores::Core) {
     );
     assert_eq!(
         names.last().map(String::as_str),
-        Some("umem_alloc_16384"),
+        Some("umem_alloc_131072"),
         "{names:?}"
     );
     // What was reserved and never used costs nothing.

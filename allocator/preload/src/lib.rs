@@ -167,12 +167,12 @@ unsafe extern "C" fn do_posix_memalign(
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return EINVAL;
     }
-    let errno = process::errno();
-    let address = malloc::allocate_aligned(size, align, family::MEMALIGN, Entry { sp, fp });
-    if address == 0 {
-        process::set_errno(errno);
+    let align = align.max(ALIGN);
+    let entry = Entry { sp, fp };
+    let Some(address) = malloc::allocate_aligned_quietly(size, align, family::MEMALIGN, entry)
+    else {
         return ENOMEM;
-    }
+    };
     // SAFETY: the contract of posix_memalign(3).
     unsafe { *out = pointer(address) };
     0

@@ -212,23 +212,28 @@ fn damage(code: u32) -> Damage {
 fn free_plain(buffer: Buffer, entry: Entry) {
     let (cache, address) = (buffer.cache, buffer.address);
     thread::register(thread::local());
-    let pushed = magazines(cache).is_some_and(|magazines| {
+    if magazines(cache).is_some_and(|magazines| thread::is_last_freed(magazines, address)) {
+        return freed_twice(buffer, entry);
+    }
+    let kept = magazines(cache).filter(|_| thread::keeps(cache));
+    let pushed = kept.is_some_and(|magazines| {
         thread::push(magazines, address) || thread::drain(cache, magazines, address)
     });
     if pushed {
         return;
     }
-    cache.frees().fetch_add(1, Ordering::Relaxed);
-    if !cache::give_back(buffer) {
-        let damage = damage(error_code::DUPLICATE_FREE);
-        report_buffer(
-            &damage,
-            buffer,
-            None,
-            &thread::call_for_report(entry),
-            entry,
-        );
+    if cache::give_back(buffer) {
+        cache.frees().fetch_add(1, Ordering::Relaxed);
+    } else {
+        freed_twice(buffer, entry);
     }
+}
+
+#[cold]
+fn freed_twice(buffer: Buffer, entry: Entry) {
+    let damage = damage(error_code::DUPLICATE_FREE);
+    let call = thread::call_for_report(entry);
+    report_buffer(&damage, buffer, None, &call, entry);
 }
 
 fn free_debugged(buffer: Buffer, entry: Entry) {

@@ -28,7 +28,8 @@ const ALIGN_MIN: usize = 8;
 #[inline(always)]
 pub fn allocate(size: usize, flags: c_int, entry: Entry) -> usize {
     if size.wrapping_sub(1) < LARGEST
-        && let Some(address) = thread::fast_cache(cache::class_for(size)).and_then(thread::pop)
+        && let Some(address) =
+            thread::fast_cache_at(cache::entry_offset(size)).and_then(thread::pop)
     {
         return address;
     }
@@ -91,7 +92,7 @@ pub unsafe fn free(address: usize, size: usize, entry: Entry) {
     if let Some(class) = malloc::fast_class(address)
         && size <= LARGEST
         && cache::class_for(size) == class
-        && let Some(magazines) = thread::fast_cache(class)
+        && let Some(magazines) = thread::fast_cache(cache::slot_of_class(class))
         && thread::push(magazines, address)
     {
         return;

@@ -1,17 +1,20 @@
 //! The list of caches, who holds one in it, and which caches have magazines in the threads.
 
-use super::{CLASSES, classes};
+use super::{class_count, classes, slot_of_class};
 use crate::{
     raw::{CacheRef, Cell, root},
     sync,
     sys::process,
 };
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use umem_layout::unit;
 
 /// Caches of programs that have magazines in the threads; others are served by the slab layer.
 const OBJECT_SLOTS: usize = 33;
+/// First entry of a cache of a program; those before are for the kinds of units.
+const FIRST_OBJECT: usize = unit::BLOCKS as usize + 1;
 /// Entries of a thread's array of magazines: the size classes, then caches of programs.
-pub const SLOTS: usize = CLASSES + OBJECT_SLOTS;
+pub const SLOTS: usize = FIRST_OBJECT + OBJECT_SLOTS;
 
 static LOCK: AtomicU32 = AtomicU32::new(0);
 /// The cache that was created last, where the list ends.
@@ -63,7 +66,7 @@ pub(super) fn take_slot(cache: CacheRef) {
         .position(|slot| slot.load(Ordering::Relaxed) == 0);
     if let Some(index) = free {
         OBJECTS[index].store(cache.address(), Ordering::Release);
-        cache.thread_slot().set((CLASSES + index) as u32 + 1);
+        cache.thread_slot().set((FIRST_OBJECT + index) as u32 + 1);
     }
 }
 
@@ -80,8 +83,11 @@ pub(super) fn give_slot(cache: CacheRef) {
 
 /// The cache that has an entry.
 pub fn of_slot(slot: usize) -> Option<CacheRef> {
-    match slot.checked_sub(CLASSES) {
-        None => Some(classes(slot)),
+    match slot.checked_sub(FIRST_OBJECT) {
+        None => slot
+            .checked_sub(slot_of_class(0))
+            .filter(|&class| class < class_count())
+            .map(classes),
         Some(index) => link(OBJECTS.get(index)?.load(Ordering::Acquire) as u64),
     }
 }

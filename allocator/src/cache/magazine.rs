@@ -10,14 +10,36 @@ use crate::{
 use core::sync::atomic::{AtomicU64, Ordering};
 use umem_layout::{Magazine, Plain};
 
-/// Full magazines that a depot keeps; the rounds of more go back to their slabs.
+/// Full magazines that a depot keeps: so many bytes of buffers, within these bounds. The rounds of more go back to
+/// their slabs.
+const FULL_BYTES: u64 = 1 << 20;
+const FULL_MIN: u64 = 2;
 const FULL_MAX: u64 = 32;
+
+/// Bytes of the buffers that a magazine of a cache has room for.
+pub fn magazine_bytes(cache: CacheRef, rounds: u32) -> u64 {
+    u64::from(rounds) * cache.chunk_size().get()
+}
+
+fn most_full(cache: CacheRef) -> u64 {
+    let bytes = magazine_bytes(cache, cache.magazine_rounds().get()).max(1);
+    (FULL_BYTES / bytes).clamp(FULL_MIN, FULL_MAX)
+}
 
 /// Round number `index` of a magazine.
 #[inline(always)]
 pub fn round(magazine: MagazineRef, index: usize) -> &'static AtomicU64 {
     // SAFETY: `capacity` words follow the structure, and callers stay below it.
     unsafe { word(magazine.address() + size_of::<Magazine>(), index) }
+}
+
+/// The last of a magazine's first `rounds` rounds; for none of them the last word of the structure, which is no address
+/// of a buffer: that saves the fast path a test.
+#[inline(always)]
+pub fn top(magazine: MagazineRef, rounds: usize) -> &'static AtomicU64 {
+    const { assert!(core::mem::offset_of!(Magazine, capacity) == size_of::<Magazine>() - 4) };
+    // SAFETY: as for `round`, or a word of the structure.
+    unsafe { word(magazine.address() + size_of::<Magazine>() - 8, rounds) }
 }
 
 fn link(value: u64) -> Option<MagazineRef> {
@@ -84,7 +106,7 @@ fn create(cache: CacheRef) -> Option<MagazineRef> {
 pub fn put_full(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
     magazine.rounds().set(rounds);
     let kept = locked(cache, || {
-        let room = cache.depot_full_count().get() < FULL_MAX;
+        let room = cache.depot_full_count().get() < most_full(cache);
         if room {
             push(cache.depot_full(), cache.depot_full_count(), magazine);
         }

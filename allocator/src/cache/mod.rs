@@ -29,14 +29,17 @@ pub use constructed::{Constructor, Destructor, Reclaim, construct, destruct, is_
 pub use list::{
     Hold, SLOTS, after_fork, for_each, fork_lock, fork_unlock, hold, next_held, of_slot,
 };
-pub use magazine::{get_empty, get_full, put_empty, put_full, reap, round};
+pub use magazine::{get_empty, get_full, magazine_bytes, put_empty, put_full, reap, round, top};
 pub use object::{Blueprint, Refusal, create_object, end_object};
-pub use sizes::{CLASSES, LARGEST, class_for, class_of_unit, class_size, classes, initialize};
+pub use sizes::{
+    CLASSES, LARGEST, Unchanged, add_size, aligned_class, class_count, class_for, class_of_unit,
+    class_size, classes, clear_sizes, entry_offset, initialize, remove_size, slot_of_class,
+};
 pub use slab::{Taken, abandon, batch, give_back, take};
 
 use crate::{
     raw::{CacheRef, Cell, Global, padded_name, root},
-    vmem::{UNIT, arenas, round_up},
+    vmem::{arenas, round_up},
 };
 use umem_layout::{Cache, Plain, Trailer, cache_flag, policy};
 
@@ -110,15 +113,19 @@ fn describe(size: usize, align: usize, flags: u32, slab: usize) -> Cache {
 /// Creates the cache of a size class.
 fn create_class(name: &[u8], size: usize, class: usize, magazine_rounds: u32) -> CacheRef {
     let flags = root().debug_flags().get();
+    let align = class_align(size, flags);
+    let chunk = chunk_size(size, align, flags);
+    let slab = object::slab_for(chunk);
+    sizes::set_alignment(class, align.min(1 << chunk.trailing_zeros()));
     let new = cache(class);
     new.initialize(Cache {
         name: padded_name(name),
         policy: policy::USER | policy::SIZED,
         arena: arenas().default.link(),
         size_class: class as u32 + 1,
-        thread_slot: class as u32 + 1,
+        thread_slot: slot_of_class(class) as u32 + 1,
         magazine_rounds: if flags == 0 { magazine_rounds } else { 0 },
-        ..describe(size, class_align(size, flags), flags, UNIT)
+        ..describe(size, align, flags, slab)
     });
     list::append(new);
     new

@@ -73,7 +73,7 @@ fn align_for(blueprint: &Blueprint<'_>) -> Result<usize, Refusal> {
 }
 
 /// Bytes of the slabs for chunks of a size: the fewest units that waste little.
-fn slab_for(chunk: usize) -> usize {
+pub(super) fn slab_for(chunk: usize) -> usize {
     let least = chunk.div_ceil(UNIT);
     let most = (chunk * CHUNKS_WANTED).div_ceil(UNIT);
     (least..=most)

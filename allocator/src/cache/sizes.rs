@@ -1,46 +1,84 @@
 //! The size classes of malloc.
+//!
+//! The table of classes is libumem's without 8, since every malloc result is 16-aligned, and with two sizes more above 16 KiB.
+//! `size_add`, `size_remove` and `size_clear` of UMEM_OPTIONS change it before the caches are made, and never later.
 
 use super::{cache, create_class};
-use crate::{debug::message::Text, raw::CacheRef};
-use core::fmt::Write;
-use umem_layout::unit;
+use crate::{debug::message::Text, raw::CacheRef, sys::memory::PAGE, vmem::round_up};
+use core::{
+    fmt::Write,
+    sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering},
+};
+use umem_layout::{ThreadCache, unit};
 
-/// Sizes of the classes: libumem's table without 8, since every malloc result is 16-aligned.
-const SIZES: [u16; CLASSES] = [
+const DEFAULT: [u32; 47] = [
     16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1152,
-    1344, 1600, 2048, 2304, 2688, 4096, 4544, 8192, 9216, 12288, 16384,
+    1344, 1600, 2048, 2304, 2688, 4096, 4544, 8192, 9216, 12288, 16384, 20480, 24576, 28672, 32768,
+    40960, 49152, 57344, 65536, 73728, 81920, 90112, 98304, 106_496, 114_688, 122_880, 131_072,
 ];
-/// Number of classes.
-pub const CLASSES: usize = 31;
-/// Largest size that a class serves.
-pub const LARGEST: usize = 16384;
+/// Most classes that there can be.
+pub const CLASSES: usize = 64;
+/// Largest size that a class serves. Its class always exists.
+pub const LARGEST: usize = 128 << 10;
 const STEP: usize = 16;
 
-/// Class of each size in steps of 16 bytes: entry i serves sizes up to 16 * i.
-static CLASS_OF: [u8; LARGEST / STEP + 1] = {
-    let mut table = [0; LARGEST / STEP + 1];
+/// Sizes of the classes in ascending order; zero behind the last.
+static SIZES: [AtomicU32; CLASSES] = {
+    let mut sizes = [const { AtomicU32::new(0) }; CLASSES];
+    let mut class = 0;
+    while class < DEFAULT.len() {
+        sizes[class] = AtomicU32::new(DEFAULT[class]);
+        class += 1;
+    }
+    sizes
+};
+/// For each power of two up to a page and each class the smallest class from there on whose every buffer is a multiple of it.
+static ALIGNED: [[AtomicU8; CLASSES]; PAGE.trailing_zeros() as usize + 1] =
+    [const { [const { AtomicU8::new(0) }; CLASSES] }; PAGE.trailing_zeros() as usize + 1];
+static COUNT: AtomicUsize = AtomicUsize::new(DEFAULT.len());
+
+/// For each size in steps of 16 bytes the offset of its class's entry in a thread's array of magazines: element i serves sizes
+/// up to 16 * i. The offset, and not the number of the class, saves the fast path two instructions.
+static OFFSET_OF: [AtomicU32; LARGEST / STEP + 1] = {
+    let mut table = [const { AtomicU32::new(0) }; LARGEST / STEP + 1];
     let (mut step, mut class) = (0, 0);
     while step < table.len() {
-        while (SIZES[class] as usize) < step * STEP {
+        while (DEFAULT[class] as usize) < step * STEP {
             class += 1;
         }
-        table[step] = class as u8;
+        table[step] = AtomicU32::new(offset_of(class));
         step += 1;
     }
     table
 };
 
-static CLASS_SIZES: [u16; CLASSES] = SIZES;
-
-const _: () =
-    assert!(CLASSES <= unit::SLAB_CLASS_LAST as usize && SIZES[CLASSES - 1] as usize == LARGEST);
+const _: () = assert!(
+    CLASSES <= unit::SLAB_CLASS_LAST as usize && DEFAULT[DEFAULT.len() - 1] as usize == LARGEST
+);
 
 /// The class that serves a size of at most [`LARGEST`].
 #[inline(always)]
 pub fn class_for(size: usize) -> usize {
+    entry_offset(size) / size_of::<ThreadCache>() - slot_of_class(0)
+}
+
+/// Offset in a thread's array of magazines of the entry that serves a size of at most [`LARGEST`].
+#[inline(always)]
+pub fn entry_offset(size: usize) -> usize {
     debug_assert!(size <= LARGEST);
     // SAFETY: size <= LARGEST, so the index is at most LARGEST / STEP.
-    usize::from(unsafe { *CLASS_OF.get_unchecked(size.div_ceil(STEP)) })
+    let entry = unsafe { OFFSET_OF.get_unchecked(size.div_ceil(STEP)) };
+    entry.load(Ordering::Relaxed) as usize
+}
+
+/// The entry of a class in a thread's array: the byte that marks the units of its slabs. So free finds the entry without
+/// a test; the entries of other kinds of units stay empty.
+pub const fn slot_of_class(class: usize) -> usize {
+    class + 1
+}
+
+const fn offset_of(class: usize) -> u32 {
+    (slot_of_class(class) * size_of::<ThreadCache>()) as u32
 }
 
 /// Size of the buffers of a class.
@@ -48,7 +86,40 @@ pub fn class_for(size: usize) -> usize {
 pub fn class_size(class: usize) -> usize {
     debug_assert!(class < CLASSES);
     // SAFETY: callers have the class from `class_for` or `class_of_unit`.
-    usize::from(unsafe { *CLASS_SIZES.get_unchecked(class) })
+    unsafe { SIZES.get_unchecked(class) }.load(Ordering::Relaxed) as usize
+}
+
+/// The smallest class whose every buffer lies at a multiple of `align`, a power of two. Classes of up to a page are better
+/// than a block of whole pages however much larger than the request they are.
+pub fn aligned_class(size: usize, align: usize) -> Option<usize> {
+    if size > LARGEST || align > PAGE {
+        return None;
+    }
+    let padded = round_up(size.max(1), align);
+    if padded > LARGEST {
+        return None;
+    }
+    let aligned = &ALIGNED[align.trailing_zeros() as usize][class_for(padded)];
+    let class = usize::from(aligned.load(Ordering::Relaxed));
+    (class < CLASSES && class_size(class) <= padded.max(PAGE)).then_some(class)
+}
+
+/// Notes for the classes up to this one, from the last of their kind on, that its every buffer is a multiple of `align`.
+/// Called for each class in ascending order.
+pub(super) fn set_alignment(class: usize, align: usize) {
+    for (shift, row) in ALIGNED.iter().enumerate() {
+        let suits = align >= 1 << shift;
+        row[class].store(if suits { class as u8 } else { u8::MAX }, Ordering::Relaxed);
+        let before = row[..class].iter().rev();
+        for entry in before.take_while(|entry| suits && entry.load(Ordering::Relaxed) == u8::MAX) {
+            entry.store(class as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Number of classes.
+pub fn class_count() -> usize {
+    COUNT.load(Ordering::Relaxed)
 }
 
 /// The class of a slab's unit, from its byte in the region's map.
@@ -65,22 +136,119 @@ pub fn classes(class: usize) -> CacheRef {
     cache(class)
 }
 
-/// Rounds of a magazine: many for small chunks, few for large ones, so that a magazine holds at most 64 KiB or so.
+/// Rounds of the first magazines of a cache: many for small chunks, few for large ones, so that a magazine holds at most
+/// 64 KiB or so, but two at least.
 pub(super) const fn rounds_for(size: usize) -> u32 {
     match size {
         0..=256 => 63,
         257..=1152 => 31,
         1153..=4096 => 15,
-        _ => 5,
+        4097..=16384 => 5,
+        16385..=32768 => 3,
+        _ => 2,
     }
+}
+
+// ---- changes of the table, before the caches exist ----
+
+/// Why the table was not changed as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A size of zero.
+    Zero,
+    /// A size above [`LARGEST`].
+    TooLarge,
+    /// The size is there already.
+    Known,
+    /// No room for one more.
+    Full,
+    /// The size is not there.
+    Unknown,
+    /// The largest size stays.
+    Needed,
+}
+
+fn position(size: u32) -> Result<usize, usize> {
+    let mut class = 0;
+    while class < class_count() && class_size(class) < size as usize {
+        class += 1;
+    }
+    if class < class_count() && class_size(class) == size as usize {
+        Ok(class)
+    } else {
+        Err(class)
+    }
+}
+
+fn rebuild() {
+    let mut class = 0;
+    for (step, entry) in OFFSET_OF.iter().enumerate() {
+        while class_size(class) < step * STEP {
+            class += 1;
+        }
+        entry.store(offset_of(class), Ordering::Relaxed);
+    }
+}
+
+/// Adds a size, rounded up to a multiple of 16, and returns it.
+///
+/// # Errors
+/// Why it was not added.
+pub fn add_size(size: u64) -> Result<u32, Unchanged> {
+    let size = match size {
+        0 => return Err(Unchanged::Zero),
+        _ if size > LARGEST as u64 => return Err(Unchanged::TooLarge),
+        _ => (size as u32).next_multiple_of(STEP as u32),
+    };
+    let at = match position(size) {
+        Ok(_) => return Err(Unchanged::Known),
+        Err(_) if class_count() == CLASSES => return Err(Unchanged::Full),
+        Err(at) => at,
+    };
+    for class in (at..class_count()).rev() {
+        SIZES[class + 1].store(class_size(class) as u32, Ordering::Relaxed);
+    }
+    SIZES[at].store(size, Ordering::Relaxed);
+    COUNT.store(class_count() + 1, Ordering::Relaxed);
+    rebuild();
+    Ok(size)
+}
+
+/// Removes a size.
+///
+/// # Errors
+/// Why it was not removed.
+pub fn remove_size(size: u64) -> Result<(), Unchanged> {
+    if size == LARGEST as u64 {
+        return Err(Unchanged::Needed);
+    }
+    let size = u32::try_from(size).map_err(|_| Unchanged::Unknown)?;
+    let at = position(size).map_err(|_| Unchanged::Unknown)?;
+    for class in at..class_count() - 1 {
+        SIZES[class].store(class_size(class + 1) as u32, Ordering::Relaxed);
+    }
+    COUNT.store(class_count() - 1, Ordering::Relaxed);
+    SIZES[class_count()].store(0, Ordering::Relaxed);
+    rebuild();
+    Ok(())
+}
+
+/// Removes all sizes but the largest.
+pub fn clear_sizes() {
+    for entry in &SIZES {
+        entry.store(0, Ordering::Relaxed);
+    }
+    SIZES[0].store(LARGEST as u32, Ordering::Relaxed);
+    COUNT.store(1, Ordering::Relaxed);
+    rebuild();
 }
 
 /// Creates the caches of all classes.
 pub fn initialize() {
-    for (class, &size) in SIZES.iter().enumerate() {
+    for class in 0..class_count() {
+        let size = class_size(class);
         let mut name = Text::<32>::new();
         let _ = write!(name, "umem_alloc_{size}");
-        let size = usize::from(size);
         create_class(name.as_bytes(), size, class, rounds_for(size));
     }
 }
@@ -89,15 +257,40 @@ pub fn initialize() {
 mod tests {
     use super::*;
 
-    #[test]
     fn each_size_is_served_by_the_smallest_class_that_fits() {
         for size in 0..=LARGEST {
             let class = class_for(size);
-            assert!(usize::from(SIZES[class]) >= size, "{size}");
-            assert!(
-                class == 0 || usize::from(SIZES[class - 1]) < size.max(1),
-                "{size}"
-            );
+            assert!(class < class_count(), "{size}");
+            assert!(class_size(class) >= size, "{size}");
+            assert!(class == 0 || class_size(class - 1) < size.max(1), "{size}");
         }
+    }
+
+    /// One test, since the table is one for the process; it ends as it was.
+    #[test]
+    fn the_table_serves_all_sizes_whatever_was_changed() {
+        each_size_is_served_by_the_smallest_class_that_fits();
+        assert_eq!(add_size(1000), Ok(1008));
+        assert_eq!(add_size(1008), Err(Unchanged::Known));
+        assert_eq!(add_size(0), Err(Unchanged::Zero));
+        assert_eq!(add_size(LARGEST as u64 + 1), Err(Unchanged::TooLarge));
+        each_size_is_served_by_the_smallest_class_that_fits();
+        assert_eq!(remove_size(1008), Ok(()));
+        assert_eq!(remove_size(1008), Err(Unchanged::Unknown));
+        assert_eq!(remove_size(LARGEST as u64), Err(Unchanged::Needed));
+        clear_sizes();
+        each_size_is_served_by_the_smallest_class_that_fits();
+        assert_eq!(class_size(class_for(1)), LARGEST);
+        for size in 1..100 {
+            let full = size >= CLASSES as u64;
+            assert_eq!(add_size(size * 16).is_err(), full, "{size}");
+        }
+        each_size_is_served_by_the_smallest_class_that_fits();
+        clear_sizes();
+        for size in DEFAULT {
+            let _ = add_size(u64::from(size));
+        }
+        assert_eq!(class_count(), DEFAULT.len());
+        each_size_is_served_by_the_smallest_class_that_fits();
     }
 }

@@ -17,6 +17,8 @@ pub struct Taken {
     pub buffer: Buffer,
     /// It was never handed out before.
     pub fresh: bool,
+    /// It reads as zero.
+    pub clean: bool,
 }
 
 fn link(value: u64) -> Option<SlabRef> {
@@ -94,7 +96,12 @@ fn take_locked(cache: CacheRef) -> Option<Taken> {
     if let Some(state) = buffer.state() {
         state.store(buffer_state::TRANSIT, Ordering::Release);
     }
-    Some(Taken { buffer, fresh })
+    let clean = fresh && slab.clean().get() != 0;
+    Some(Taken {
+        buffer,
+        fresh,
+        clean,
+    })
 }
 
 /// Takes one chunk. None: no memory.
@@ -232,7 +239,7 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         return fail(cache);
     };
     let metadata = aux.start().get() as usize;
-    let Some((start, slab)) = alloc_units(source(cache), size) else {
+    let Some((start, clean, slab)) = alloc_units(source(cache), size) else {
         vmem::free(arenas().internal, metadata);
         return fail(cache);
     };
@@ -260,6 +267,7 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         chunk_size: cache.chunk_size().get() as u32,
         color,
         units: (size / UNIT) as u32,
+        clean: clean.into(),
         ..Slab::ZERO
     });
     mark(cache, start, size);
@@ -273,14 +281,15 @@ fn source(cache: CacheRef) -> ArenaRef {
 }
 
 /// Units for a slab, with its structure. Arenas of programs may hand out memory that has none; it goes back.
-fn alloc_units(arena: ArenaRef, size: usize) -> Option<(usize, SlabRef)> {
+fn alloc_units(arena: ArenaRef, size: usize) -> Option<(usize, bool, SlabRef)> {
     let memory = vmem::alloc_span(arena, size, UNIT)?;
     let start = memory.start().get() as usize;
+    let clean = vmem::is_clean(memory);
     let slot = vmem::slab_slot(start).filter(|_| vmem::slab_slot(start + size - 1).is_some());
     if slot.is_none() {
         vmem::free(arena, start);
     }
-    Some((start, slot?))
+    Some((start, clean, slot?))
 }
 
 fn fail(cache: CacheRef) -> Option<SlabRef> {

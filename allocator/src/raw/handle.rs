@@ -120,6 +120,7 @@ handle! {
         chunk_size: AtomicU32,
         color: AtomicU32,
         units: AtomicU32,
+        clean: AtomicU32,
     }
     /// A live [`Cache`].
     pub struct CacheRef: Cache {

@@ -14,8 +14,10 @@
 //!    of ended threads are used again.
 #![allow(unsafe_code)]
 
+mod budget;
 mod withdraw;
 
+pub use budget::{keeps, live};
 pub use withdraw::withdraw;
 
 use crate::{
@@ -53,6 +55,9 @@ pub struct Local {
     stage: LocalCell<u32>,
     tid: LocalCell<u32>,
     capturing: LocalCell<bool>,
+    /// Bytes in the magazines, at least, and where the next one to give back is looked for: see `budget`.
+    held: LocalCell<u64>,
+    rotor: LocalCell<u32>,
     bounds: core::cell::UnsafeCell<Bounds>,
 }
 
@@ -66,20 +71,31 @@ pub fn local() -> &'static Local {
     unsafe { &*tls::block().cast::<Local>() }
 }
 
-/// The calling thread's magazines for a class, by the shortest way. None: the thread is not in service.
+/// The calling thread's magazines of an entry, by the shortest way. None: the thread is not in service.
 #[inline(always)]
-pub fn fast_cache(class: usize) -> Option<ThreadCacheRef> {
+pub fn fast_cache(slot: usize) -> Option<ThreadCacheRef> {
+    fast_cache_at(slot * size_of::<ThreadCache>())
+}
+
+/// As [`fast_cache`], for the entry at this offset in the array.
+#[inline(always)]
+pub fn fast_cache_at(offset: usize) -> Option<ThreadCacheRef> {
     const { assert!(core::mem::offset_of!(Local, caches) == 0) };
-    entry_of(tls::first_word(), class)
+    entry_at(tls::first_word(), offset)
 }
 
 #[inline(always)]
-fn entry_of(caches: usize, class: usize) -> Option<ThreadCacheRef> {
+fn entry_of(caches: usize, slot: usize) -> Option<ThreadCacheRef> {
+    entry_at(caches, slot * size_of::<ThreadCache>())
+}
+
+#[inline(always)]
+fn entry_at(caches: usize, offset: usize) -> Option<ThreadCacheRef> {
     if caches == 0 {
         return None;
     }
-    // SAFETY: the array has one entry a class.
-    Some(unsafe { ThreadCacheRef::from_address(caches + class * size_of::<ThreadCache>()) })
+    // SAFETY: callers have the offset of one of the array's entries.
+    Some(unsafe { ThreadCacheRef::from_address(caches + offset) })
 }
 
 static LIST_LOCK: AtomicU32 = AtomicU32::new(0);
@@ -91,7 +107,7 @@ impl Local {
     /// The thread's magazines for a class. None: the thread is not in service.
     #[inline(always)]
     pub fn cache(&self, class: usize) -> Option<ThreadCacheRef> {
-        entry_of(self.caches.get(), class)
+        entry_of(self.caches.get(), cache::slot_of_class(class))
     }
 
     /// Kernel's identifier of the thread.
@@ -225,6 +241,7 @@ fn take_record() -> Option<ThreadRef> {
         records().find(|thread| thread.state().load(Ordering::Acquire) == thread_state::EXITED);
     let thread = ended.or_else(create_record)?;
     thread.state().store(thread_state::LIVE, Ordering::Release);
+    budget::enter();
     Some(thread)
 }
 
@@ -289,6 +306,7 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
 fn retire(thread: ThreadRef) {
     for slot in 0..thread.cache_count().get() as usize {
         let detached = entry_of(thread.caches().get() as usize, slot)
+            .filter(|entry| entry.loaded().get() | entry.previous().get() != 0)
             .and_then(|entry| withdraw::detach_held(slot, entry));
         if let Some((cache, magazines)) = detached {
             magazines.give(cache.cache());
@@ -297,6 +315,7 @@ fn retire(thread: ThreadRef) {
     thread
         .state()
         .store(thread_state::EXITED, Ordering::Release);
+    budget::leave();
 }
 
 /// Allocations and frees of a cache that live threads have served from their magazines.
@@ -351,7 +370,7 @@ pub fn pop(entry: ThreadCacheRef) -> Option<usize> {
     Some(address)
 }
 
-/// Pushes a round onto the loaded magazine. False: it is full, or there is none.
+/// Pushes a round onto the loaded magazine. False: it is full, or there is none, or the buffer is its last round already.
 #[inline(always)]
 pub fn push(entry: ThreadCacheRef, address: usize) -> bool {
     let rounds = entry.loaded_rounds().get();
@@ -360,12 +379,22 @@ pub fn push(entry: ThreadCacheRef, address: usize) -> bool {
     }
     // SAFETY: a capacity above zero belongs to a loaded magazine.
     let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
+    if cache::top(loaded, rounds as usize).get() == address as u64 {
+        return false;
+    }
     cache::round(loaded, rounds as usize).set(address as u64);
     // A debugger that stops the thread here must not count a round that is not stored yet.
     compiler_fence(Ordering::Release);
     entry.loaded_rounds().set(rounds + 1);
     entry.frees().add(1);
     true
+}
+
+/// Whether a buffer is the last one that the thread has freed: a double free.
+pub fn is_last_freed(entry: ThreadCacheRef, address: usize) -> bool {
+    let rounds = entry.loaded_rounds().get() as usize;
+    let top = |loaded| cache::round(loaded, rounds - 1).get() == address as u64;
+    rounds > 0 && magazine(entry.loaded().get()).is_some_and(top)
 }
 
 fn exchange(entry: ThreadCacheRef) {
@@ -379,9 +408,10 @@ fn exchange(entry: ThreadCacheRef) {
     entry.previous_rounds().set(rounds);
 }
 
-/// Puts `magazine` in the loaded place; what was loaded becomes previous, and what was previous is returned.
-fn load(entry: ThreadCacheRef, new: MagazineRef, rounds: u32) -> (u64, u32) {
-    let old = (entry.previous().get(), entry.previous_rounds().get());
+/// Puts `magazine` in the loaded place; what was loaded becomes previous, and what was previous goes to the depot.
+fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
+    let (old, old_rounds) = (entry.previous().get(), entry.previous_rounds().get());
+    let old_capacity = magazine(old).map_or(0, |old| old.capacity().get());
     entry.previous_rounds().set(0);
     entry.previous().set(entry.loaded().get());
     entry.previous_rounds().set(entry.loaded_rounds().get());
@@ -389,7 +419,8 @@ fn load(entry: ThreadCacheRef, new: MagazineRef, rounds: u32) -> (u64, u32) {
     entry.loaded().set(new.link());
     entry.capacity().set(new.capacity().get());
     entry.loaded_rounds().set(rounds);
-    old
+    give(cache, old, old_rounds);
+    budget::loaded(cache, new.capacity().get(), old_capacity, entry);
 }
 
 /// Refills the loaded magazine and pops from it. None: no memory.
@@ -407,8 +438,7 @@ pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     }
     if let Some(full) = cache::get_full(cache) {
         let rounds = full.rounds().get();
-        let (old, old_rounds) = load(entry, full, rounds);
-        give(cache, old, old_rounds);
+        load(cache, entry, full, rounds);
         return pop(entry);
     }
     None
@@ -418,8 +448,7 @@ pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
 fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     if entry.loaded().get() == 0 {
         let empty = cache::get_empty(cache)?;
-        let (old, old_rounds) = load(entry, empty, 0);
-        give(cache, old, old_rounds);
+        load(cache, entry, empty, 0);
     }
     let loaded = magazine(entry.loaded().get())?;
     let most = (loaded.capacity().get() as usize).div_ceil(2);
@@ -457,8 +486,7 @@ pub fn drain(cache: CacheRef, entry: ThreadCacheRef, address: usize) -> bool {
     let Some(empty) = cache::get_empty(cache) else {
         return false;
     };
-    let (old, old_rounds) = load(entry, empty, 0);
-    give(cache, old, old_rounds);
+    load(cache, entry, empty, 0);
     push(entry, address)
 }
 
@@ -479,8 +507,10 @@ pub fn fork_unlock() {
 pub fn after_fork() {
     let local = local();
     local.tid.set(process::thread_id());
+    budget::only(0);
     for thread in records().filter(|thread| thread.state().get() == thread_state::LIVE) {
         if thread.address() == local.thread.get() {
+            budget::only(1);
             thread.tid().set(local.tid());
         } else {
             thread.state().store(thread_state::LOST, Ordering::Release);

@@ -23,13 +23,14 @@ const IMPORT_MIN: usize = 16 * UNIT;
 const DIRTY_MAX: u64 = 4 << 20;
 const DIRTY_PART: u64 = 8;
 /// Nanoseconds between two purges, unless there are this many times the pages to keep.
-const PURGE_PAUSE: u64 = 20_000_000;
+const PURGE_PAUSE: u64 = 100_000_000;
 const DIRTY_HARD: u64 = 8;
 /// When an arena was purged last.
 static PURGED: AtomicU64 = AtomicU64::new(0);
-/// Mark in `Segment::flags` of a free segment: some of its pages may hold old contents.
-const DIRTY: u16 = 1;
-/// A span of this size that goes back to the top arena gives its pages back to the system at once.
+/// Mark in `Segment::flags` of a free segment, and of one that was just allocated: some of its pages may hold old contents.
+const DIRTY: u16 = 1 << 15;
+/// A span of this size that goes back to the top arena gives its pages back to the system at once, unless that was just
+/// done: a program that frees and allocates such blocks in turns would wait for its pages all the time.
 const PURGE_MIN: usize = 1 << 20;
 
 static TABLE: Global<[Arena; ARENAS_MAX]> = Global::new([Arena::ZERO; ARENAS_MAX]);
@@ -399,7 +400,6 @@ pub(super) fn carve(
     free.start().set(at as u64);
     free.end().set((at + size) as u64);
     free.kind().set(segment_kind::ALLOC);
-    free.flags().set(0);
     if dirty & DIRTY != 0 {
         let known = arena.dirty().get();
         arena.dirty().set(known.saturating_sub(size as u64));
@@ -414,23 +414,42 @@ pub(super) fn carve(
     Some(free)
 }
 
+/// Memory that comes from an arena's source.
+#[derive(Clone, Copy)]
+pub(super) struct Fresh {
+    pub start: usize,
+    pub size: usize,
+    /// It reads as zero, and its pages take no memory.
+    pub clean: bool,
+}
+
 /// Adds a span as one free segment, or extends the last span when the new memory follows it.
-pub(super) fn add_span(arena: ArenaRef, start: usize, size: usize, imported: bool) -> bool {
+pub(super) fn add_span(arena: ArenaRef, fresh: Fresh, imported: bool) -> bool {
+    let Fresh { start, size, clean } = fresh;
     let anchor = neighbour(arena.segments().get());
     let last = neighbour(anchor.prev().get());
     let end = (start + size) as u64;
-    if !imported && last.end().get() == start as u64 && last != anchor {
+    let added = if !imported && last.end().get() == start as u64 && last != anchor {
         extend_last_span(arena, anchor, last, end)
     } else {
         append_span(arena, anchor, start as u64, end, imported)
-    }
-    .then(|| {
+    };
+    if added {
         arena.total().add(size as u64);
         if imported {
             arena.imported().add(size as u64);
         }
-    })
-    .is_some()
+        if !clean {
+            neighbour(anchor.prev().get()).flags().set(DIRTY);
+            arena.dirty().add(size as u64);
+        }
+    }
+    added
+}
+
+/// Whether a range that was just allocated reads as zero.
+pub fn is_clean(segment: SegmentRef) -> bool {
+    segment.flags().get() & DIRTY == 0
 }
 
 pub(super) fn append_span(
@@ -492,10 +511,15 @@ fn extend_last_span(arena: ArenaRef, anchor: SegmentRef, last: SegmentRef, end: 
 }
 
 /// Gets a span for a request from the arena's source, with the arena's lock let go.
-pub(super) fn import(arena: ArenaRef, size: usize, align: usize) -> Option<(usize, usize)> {
+pub(super) fn import(arena: ArenaRef, size: usize, align: usize) -> Option<Fresh> {
     // SAFETY: the source is zero or an arena of the table.
     let Some(source) = (unsafe { ArenaRef::from_link(arena.source().get()) }) else {
-        return region::grow(size);
+        let (start, size) = region::grow(size)?;
+        return Some(Fresh {
+            start,
+            size,
+            clean: true,
+        });
     };
     let quantum = source.quantum().get() as usize;
     let slack = if align > quantum { align } else { 0 };
@@ -519,7 +543,11 @@ pub(super) fn import(arena: ArenaRef, size: usize, align: usize) -> Option<(usiz
     if blocks {
         region::mark_units(start, size, unit::BLOCKS);
     }
-    Some((start, size))
+    Some(Fresh {
+        start,
+        size,
+        clean: is_clean(got),
+    })
 }
 
 /// Allocates `size` bytes at a multiple of `align`, a power of two. None: no memory.
@@ -550,10 +578,10 @@ fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRe
     } else {
         0
     };
-    let (start, got) = import(arena, size + slack, align)?;
+    let fresh = import(arena, size + slack, align)?;
     let added = {
         let _guard = sync::lock(arena.lock());
-        if add_span(arena, start, got, arena.source().get() != 0) {
+        if add_span(arena, fresh, arena.source().get() != 0) {
             // Another thread may have taken the new span meanwhile only before it was added: the lock is
             // held from adding to carving.
             return find_free(arena, size, align)
@@ -562,7 +590,7 @@ fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRe
         false
     };
     if !added {
-        release(arena, start, got);
+        release(arena, fresh.start, fresh.size);
     }
     None
 }
@@ -667,7 +695,12 @@ fn extend_span(arena: ArenaRef, span: SegmentRef, missing: usize) -> bool {
             return false;
         };
         let _guard = sync::lock(arena.lock());
-        return add_span(arena, start, size, false);
+        let fresh = Fresh {
+            start,
+            size,
+            clean: true,
+        };
+        return add_span(arena, fresh, false);
     };
     let start = span.start().get() as usize;
     let old = size_of_segment(span);
@@ -738,7 +771,7 @@ pub fn shrink(arena: ArenaRef, start: usize, size: usize) {
     insert_after(segment, rest);
     arena.in_use().subtract((have - size) as u64);
     arena.dirty().add((have - size) as u64);
-    merge(arena, rest);
+    merge(arena, rest, DIRTY);
     purge_if_many(arena);
 }
 
@@ -756,11 +789,19 @@ pub(super) fn release(arena: ArenaRef, start: usize, size: usize) {
         return;
     };
     region::mark_units(start, size, unit::UNUSED);
-    if size >= PURGE_MIN {
-        // SAFETY: the span is wholly free and still ours until it is freed below.
-        unsafe { memory::purge(start, size) };
+    // SAFETY: the span is wholly free and still ours until it is freed below.
+    let clean = size >= PURGE_MIN && is_purge_due() && unsafe { memory::purge(start, size) };
+    free_as(source, start, clean);
+}
+
+/// Whether no purge was done of late; if so, the next is due a pause later.
+fn is_purge_due() -> bool {
+    let now = clock::monotonic();
+    let due = now.wrapping_sub(PURGED.load(Ordering::Relaxed)) > PURGE_PAUSE;
+    if due {
+        PURGED.store(now, Ordering::Relaxed);
     }
-    free(source, start);
+    due
 }
 
 /// The allocated segment that starts at an address.
@@ -776,12 +817,17 @@ pub fn contains_block(arena: ArenaRef, address: usize) -> bool {
 
 /// Frees the segment that starts at an address. False: there is none.
 pub fn free(arena: ArenaRef, address: usize) -> bool {
+    free_as(arena, address, false)
+}
+
+/// Frees a segment whose pages were given back to the system, or were not.
+fn free_as(arena: ArenaRef, address: usize, clean: bool) -> bool {
     let span = {
         let _guard = sync::lock(arena.lock());
         let Some(segment) = hash_find(arena, address) else {
             return false;
         };
-        free_segment(arena, segment)
+        free_segment(arena, segment, clean)
     };
     if let Some((start, size)) = span {
         release(arena, start, size);
@@ -807,7 +853,7 @@ pub fn free_exact(arena: ArenaRef, address: usize, size: usize) -> Result<(), Ba
         let _guard = sync::lock(arena.lock());
         let segment = hash_find(arena, address).ok_or(BadFree::Unknown)?;
         match segment.requested().get() as usize {
-            expected if expected == size => free_segment(arena, segment),
+            expected if expected == size => free_segment(arena, segment, false),
             expected => return Err(BadFree::Size(expected)),
         }
     };
@@ -818,15 +864,15 @@ pub fn free_exact(arena: ArenaRef, address: usize, size: usize) -> Result<(), Ba
 }
 
 /// Makes an allocated segment free, under the arena's lock. Returns the span that is to be given back.
-fn free_segment(arena: ArenaRef, segment: SegmentRef) -> Option<(usize, usize)> {
+fn free_segment(arena: ArenaRef, segment: SegmentRef, clean: bool) -> Option<(usize, usize)> {
     hash_remove(arena, segment);
     arena.frees().add(1);
     let size = size_of_segment(segment) as u64;
     arena.in_use().subtract(size);
-    if !is_foreign(arena) {
+    if !is_foreign(arena) && !clean {
         arena.dirty().add(size);
     }
-    let merged = merge(arena, segment);
+    let merged = merge(arena, segment, if clean { 0 } else { DIRTY });
     let span = remove_whole_span(arena, merged);
     purge_if_many(arena);
     span
@@ -846,19 +892,17 @@ fn purge_if_many(arena: ArenaRef) {
     if dirty <= keep || (arena.quantum().get() as usize) < PAGE {
         return;
     }
-    let now = clock::monotonic();
-    let is_late = now.wrapping_sub(PURGED.load(Ordering::Relaxed)) > PURGE_PAUSE;
-    if is_late || dirty > keep.saturating_mul(DIRTY_HARD) {
+    if is_purge_due() || dirty > keep.saturating_mul(DIRTY_HARD) {
         purge_dirty(arena);
-        PURGED.store(now, Ordering::Relaxed);
     }
 }
 
-/// Makes a segment free, one with its free neighbours.
-fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
+/// Makes a segment free, one with its free neighbours. It is dirty when one of them is.
+fn merge(arena: ArenaRef, segment: SegmentRef, mut dirty: u16) -> SegmentRef {
     let mut merged = segment;
     let next = neighbour(segment.next().get());
     if next.kind().get() == segment_kind::FREE {
+        dirty |= next.flags().get();
         free_remove(arena, next);
         unlink(arena, next);
         merged.end().set(next.end().get());
@@ -866,6 +910,7 @@ fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
     }
     let prev = neighbour(merged.prev().get());
     if prev.kind().get() == segment_kind::FREE {
+        dirty |= prev.flags().get();
         free_remove(arena, prev);
         unlink(arena, merged);
         prev.end().set(merged.end().get());
@@ -882,7 +927,7 @@ fn merge(arena: ArenaRef, segment: SegmentRef) -> SegmentRef {
             ..Segment::ZERO
         });
     }
-    merged.flags().set(DIRTY);
+    merged.flags().set(dirty & DIRTY);
     free_insert(arena, merged);
     merged
 }

@@ -28,7 +28,7 @@ mod segment;
 
 pub use arena::{
     Arenas, BadFree, alloc, arenas, contains_block, create, create_all, extend, find, fork_lock,
-    fork_unlock, free, free_exact, purge_free, shrink,
+    fork_unlock, free, free_exact, is_clean, purge_free, shrink,
 };
 pub use fit::{Fit, Request};
 pub use program::{

@@ -5,7 +5,7 @@
 
 use super::{
     Fit, Request,
-    arena::{self, arenas, is_foreign, neighbour, size_of_segment},
+    arena::{self, Fresh, arenas, is_foreign, neighbour, size_of_segment},
     segment,
 };
 use crate::{
@@ -195,17 +195,17 @@ fn import_and_take(
         0
     };
     let need = request.size.checked_add(slack)?;
-    let (start, size) = if is_foreign(arena) {
+    let fresh = if is_foreign(arena) {
         import(arena, need, flags)?
     } else {
         arena::import(arena, need, request.align)?
     };
     let (taken, back) = {
         let _guard = sync::lock(arena.lock());
-        add_and_take(arena, request, exact, fit, (start, size))
+        add_and_take(arena, request, exact, fit, fresh)
     };
     if back {
-        arena::release(arena, start, size);
+        arena::release(arena, fresh.start, fresh.size);
     }
     taken
 }
@@ -216,12 +216,12 @@ fn add_and_take(
     request: &Request,
     exact: usize,
     fit: Fit,
-    (start, size): (usize, usize),
+    fresh: Fresh,
 ) -> (Option<SegmentRef>, bool) {
     let added = if is_foreign(arena) {
-        add_locked(arena, start, size, arena.release().get() != 0)
+        add_locked(arena, fresh.start, fresh.size, arena.release().get() != 0)
     } else {
-        arena::add_span(arena, start, size, arena.source().get() != 0)
+        arena::add_span(arena, fresh, arena.source().get() != 0)
     };
     if !added {
         return (None, true);
@@ -236,14 +236,18 @@ fn add_and_take(
 }
 
 /// Calls the program's import function. None: it has none, or no span.
-fn import(arena: ArenaRef, size: usize, flags: c_int) -> Option<(usize, usize)> {
+fn import(arena: ArenaRef, size: usize, flags: c_int) -> Option<Fresh> {
     let function = arena.import().get();
     // SAFETY: the field holds nothing or the function that `create_foreign` was given.
     let function = unsafe { core::mem::transmute::<u64, Option<Import>>(function) }?;
     let source = core::ptr::with_exposed_provenance_mut(arena.source().get() as usize);
     // SAFETY: the program's function and its argument; no lock is held.
     let start = unsafe { function(source, size, flags) }.expose_provenance();
-    (start != 0 && start.checked_add(size).is_some()).then_some((start, size))
+    (start != 0 && start.checked_add(size).is_some()).then_some(Fresh {
+        start,
+        size,
+        clean: false,
+    })
 }
 
 /// Calls the program's release function, if it has one.
