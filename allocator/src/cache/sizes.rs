@@ -224,11 +224,11 @@ pub fn remove_size(size: u64) -> Result<(), Unchanged> {
     }
     let size = u32::try_from(size).map_err(|_| Unchanged::Unknown)?;
     let at = position(size).map_err(|_| Unchanged::Unknown)?;
-    for class in at..class_count() - 1 {
-        SIZES[class].store(class_size(class + 1) as u32, Ordering::Relaxed);
+    for (entry, next) in SIZES[at..].iter().zip(&SIZES[at + 1..]) {
+        entry.store(next.load(Ordering::Relaxed), Ordering::Relaxed);
     }
     COUNT.store(class_count() - 1, Ordering::Relaxed);
-    SIZES[class_count()].store(0, Ordering::Relaxed);
+    SIZES[CLASSES - 1].store(0, Ordering::Relaxed);
     rebuild();
     Ok(())
 }
