@@ -7,7 +7,7 @@ use std::{
     ffi::{c_int, c_void},
     hint::black_box,
 };
-use umem::unwind::{self, Bounds, Entry, MAX_DEPTH, Stack};
+use umem::unwind::{self, Bounds, Entry, MAX_DEPTH, Recall, Stack};
 
 thread_local! {
     static BOUNDS: RefCell<Bounds> = RefCell::default();
@@ -231,6 +231,83 @@ fn warm_captures_agree_with_cold_ones() {
             .collect();
         assert_eq!(first, again);
     }
+}
+
+/// What earlier walks have read, and the stacks that they found.
+struct Memory {
+    recall: Box<Recall>,
+    stacks: Vec<Vec<usize>>,
+    known: usize,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::new(Memory {
+        // SAFETY: zero bytes are an empty table.
+        recall: unsafe { Box::new(std::mem::zeroed()) },
+        stacks: Vec::new(),
+        known: 0,
+    });
+}
+
+#[unsafe(naked)]
+extern "C" fn probe_recalled() {
+    core::arch::naked_asm!("mov rdi, rsp", "mov rsi, rbp", "jmp {}", sym recall)
+}
+
+/// What is recalled is what a walk finds, each time.
+extern "C" fn recall(sp: usize, fp: usize) {
+    let entry = Entry { sp, fp };
+    let mut stack = Stack::new();
+    let mut bounds = Bounds::default();
+    // SAFETY: `probe_recalled` hands over the registers of the call that is under way.
+    unsafe { unwind::capture(entry, 16, &mut bounds, &mut stack) };
+    MEMORY.with_borrow_mut(|memory| {
+        if let Some(id) = memory.recall.find(entry, &mut bounds) {
+            assert_eq!(memory.stacks[id as usize], stack.pcs());
+            memory.known += 1;
+        }
+        let id = memory.stacks.len() as u32;
+        memory.stacks.push(stack.pcs().to_vec());
+        unwind::keep(&mut memory.recall, entry, &stack, id);
+    });
+}
+
+/// Calls on by one of four ways a level, as the digits of `way` say; frames of all four are of one size.
+macro_rules! ways {
+    ($($name:ident)*) => { $(
+        #[inline(never)]
+        fn $name(levels: usize, way: usize) -> usize {
+            black_box(onwards(levels, way)) + 1
+        }
+    )* };
+}
+ways! { way_one way_two way_three way_four }
+
+#[inline(never)]
+fn onwards(levels: usize, way: usize) -> usize {
+    if levels == 0 {
+        probe_recalled();
+        return 0;
+    }
+    let next = [way_one, way_two, way_three, way_four][way % 4];
+    black_box(next(levels - 1, way / 4)) + 1
+}
+
+#[test]
+fn what_is_recalled_is_what_a_walk_finds() {
+    let mut state = 1_u64;
+    for round in 0..4000 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        // Mostly one of few ways, so that walks are met again, with differences near and far.
+        let way = (state >> 33) as usize % if round % 3 == 0 { 1 << 12 } else { 5 };
+        black_box(onwards(1 + (state >> 60) as usize % 6, way));
+    }
+    MEMORY.with_borrow(|memory| {
+        assert!(memory.known > 500, "{} of 4000 were recalled", memory.known);
+        assert!(memory.known < 4000);
+    });
 }
 
 #[test]

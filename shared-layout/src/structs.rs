@@ -405,8 +405,10 @@ published! {
         0x038 busy: u32,
         /// Zero.
         0x03c reserved0: u32,
+        /// Address of what the thread remembers of its last stacks, or zero. Of no use to a reader.
+        0x040 recall: u64,
         /// Zero.
-        0x040 reserved: [u64; 3],
+        0x048 reserved: [u64; 2],
     }
 
     /// The magazines of a thread for one cache.

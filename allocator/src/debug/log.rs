@@ -5,7 +5,7 @@
 
 use super::Call;
 use crate::{
-    raw::{Cell, Global, LogEntryRef, LogRef, SpanRef, root},
+    raw::{self, Cell, Global, LogEntryRef, LogRef, root},
     sys::memory::{self, PAGE},
     vmem::round_up,
 };
@@ -43,16 +43,8 @@ pub fn initialize() {
 
 /// Adds a mapping to the list of spans.
 pub(super) fn publish_span(storage: &'static Global<Span>, base: usize, size: usize, kind: u32) {
-    // SAFETY: a static that is only accessed through handles.
-    let span = unsafe { SpanRef::from_address(storage.get() as usize) };
-    span.initialize(Span {
-        next: root().spans().get(),
-        base: base as u64,
-        size: size as u64,
-        kind,
-        reserved: 0,
-    });
-    root().spans().store(span.link(), Ordering::Release);
+    // SAFETY: a static, for this span alone.
+    unsafe { raw::publish_span(storage.get() as usize, base, size, kind) };
 }
 
 /// One transaction, as it goes into the log.

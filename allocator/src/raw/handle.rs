@@ -259,6 +259,7 @@ handle! {
         cache_count: AtomicU32,
         cache_stride: AtomicU32,
         busy: AtomicU32,
+        recall: AtomicU64,
     }
     /// A live [`ThreadCache`].
     pub struct ThreadCacheRef: ThreadCache {

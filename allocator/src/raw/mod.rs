@@ -18,7 +18,8 @@ pub use handle::{
     SegmentRef, SlabRef, SpanRef, StackEntryRef, ThreadCacheRef, ThreadRef, TrailerRef,
 };
 
-use umem_layout::{Plain, UmemRoot};
+use core::sync::atomic::Ordering;
+use umem_layout::{Plain, Span, UmemRoot};
 
 /// The root record, found by its symbol and by the note in `publish`.
 #[unsafe(export_name = "umem_root")]
@@ -29,6 +30,30 @@ pub static ROOT: Global<UmemRoot> = Global::new(UmemRoot::ZERO);
 pub fn root() -> RootRef {
     // SAFETY: the static lives for ever and is only accessed through the handle's atomic cells.
     unsafe { RootRef::from_address(ROOT.get() as usize) }
+}
+
+/// Adds a mapping to the list of the library's spans.
+///
+/// # Safety
+/// `span` is room for a span that nothing else uses and that is never unmapped.
+pub unsafe fn publish_span(span: usize, base: usize, size: usize, kind: u32) {
+    // SAFETY: promised by the caller.
+    let span = unsafe { SpanRef::from_address(span) };
+    let head = root().spans();
+    let mut next = head.load(Ordering::Acquire);
+    loop {
+        span.initialize(Span {
+            next,
+            base: base as u64,
+            size: size as u64,
+            kind,
+            reserved: 0,
+        });
+        match head.compare_exchange(next, span.link(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return,
+            Err(now) => next = now,
+        }
+    }
 }
 
 /// Address of the byte array at `address + index` as an atomic cell.

@@ -23,17 +23,17 @@ pub use withdraw::withdraw;
 use crate::{
     cache,
     debug::{Call, depot},
-    raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, root},
+    raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, publish_span, root},
     sync,
-    sys::{clock, process, tls},
-    unwind::{self, Bounds, Entry, Stack},
+    sys::{clock, memory, process, tls},
+    unwind::{self, Bounds, Entry, Recall, Stack},
     vmem::{self, arenas},
 };
 use core::{
     cell::Cell as LocalCell,
     sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence},
 };
-use umem_layout::{Plain, Thread, ThreadCache, cache_flag, thread_state};
+use umem_layout::{Plain, Span, Thread, ThreadCache, cache_flag, span_kind, thread_state};
 
 /// Where a thread stands.
 mod stage {
@@ -59,6 +59,7 @@ pub struct Local {
     held: LocalCell<u64>,
     rotor: LocalCell<u32>,
     bounds: core::cell::UnsafeCell<Bounds>,
+    recall: LocalCell<usize>,
 }
 
 const _: () = assert!(size_of::<Local>() <= tls::BLOCK && align_of::<Local>() <= 64);
@@ -156,6 +157,19 @@ fn capture(local: &Local, entry: Entry) -> u32 {
     }
     // SAFETY: `capturing` keeps a second user of the thread's bounds out.
     let bounds = unsafe { &mut *local.bounds.get() };
+    // SAFETY: the table has room for a `Recall`, is made by this thread alone, and `capturing` keeps a second user out.
+    let recall = unsafe { (local.recall.get() as *mut Recall).as_mut() };
+    let known = recall
+        .as_ref()
+        .and_then(|recall| recall.find(entry, bounds));
+    let id = known.unwrap_or_else(|| capture_new(entry, bounds, recall));
+    local.capturing.set(false);
+    id
+}
+
+/// Walks the stack, interns it, and has it remembered.
+#[inline(never)]
+fn capture_new(entry: Entry, bounds: &mut Bounds, recall: Option<&mut Recall>) -> u32 {
     let depth = (root().audit_depth().get() as usize).clamp(1, unwind::MAX_DEPTH);
     let mut stack = Stack::new();
     // SAFETY: the entry functions hand over the registers of the call that is under way.
@@ -168,7 +182,9 @@ fn capture(local: &Local, entry: Entry) -> u32 {
         }
         depot::intern(&stack)
     });
-    local.capturing.set(false);
+    if let Some(recall) = recall {
+        unwind::keep(recall, entry, &stack, id);
+    }
     id
 }
 
@@ -203,6 +219,7 @@ fn register_new(local: &Local) {
     thread.thread_pointer().set(tls::thread_pointer() as u64);
     store_name(thread);
     local.thread.set(thread.address());
+    local.recall.set(thread.recall().get() as usize);
     arm_destructor();
     local.caches.set(thread.caches().get() as usize);
     local.stage.set(stage::LIVE);
@@ -270,6 +287,9 @@ fn create_record() -> Option<ThreadRef> {
     if caches != 0 {
         clear_caches(array);
     }
+    if root().debug_flags().get() & cache_flag::AUDIT != 0 {
+        thread.recall().set(create_recall() as u64);
+    }
     match LAST.swap(address, Ordering::AcqRel) {
         0 => root().threads().store(thread.link(), Ordering::Release),
         // SAFETY: the last record of the list, which is never freed.
@@ -278,6 +298,18 @@ fn create_record() -> Option<ThreadRef> {
             .store(thread.link(), Ordering::Release),
     }
     Some(thread)
+}
+
+/// Memory for what a thread remembers of its stacks, in a mapping of its own that is touched as it is used. Zero: there is none.
+fn create_recall() -> usize {
+    let head = size_of::<Span>().next_multiple_of(align_of::<Recall>());
+    let size = head + size_of::<Recall>();
+    let Some(base) = memory::map(size) else {
+        return 0;
+    };
+    // SAFETY: fresh memory, with room for a span before the table, that nothing else uses.
+    unsafe { publish_span(base, base, size, span_kind::METADATA) };
+    base + head
 }
 
 fn clear_caches(array: usize) {

@@ -23,14 +23,17 @@
 
 mod bounds;
 mod object;
+mod recall;
 mod rules;
 
 pub use bounds::Bounds;
 pub use object::{Object, object_of};
+pub use recall::Recall;
 
 use crate::sys::process;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use rules::{Frame, Rule};
+use recall::Reads;
+use rules::{Frame, Rule, Saved};
 use umem_layout::stack_flag;
 
 /// Most frames of a stack; `StackEntry::guessed` has a bit for each.
@@ -51,6 +54,8 @@ pub struct Stack {
     depth: usize,
     flags: u16,
     guessed: u64,
+    generation: u64,
+    reads: Reads,
 }
 
 impl Default for Stack {
@@ -67,6 +72,8 @@ impl Stack {
             depth: 0,
             flags: 0,
             guessed: 0,
+            generation: 0,
+            reads: Reads::new(),
         }
     }
     /// Return addresses, innermost first; one that a signal interrupted is the address of that instruction.
@@ -82,6 +89,7 @@ impl Stack {
     pub fn guessed(&self) -> u64 {
         self.guessed
     }
+    #[inline(always)]
     fn push(&mut self, pc: usize) {
         if let Some(slot) = self.pcs.get_mut(self.depth) {
             *slot = pc;
@@ -96,139 +104,233 @@ enum End {
     Early,
 }
 
+/// A walk on its way: the frame pointer is read from where it was saved only when a frame is found through it.
+struct Walk<'a> {
+    entry: Entry,
+    generation: u64,
+    frame: Frame,
+    /// Where the frame pointer of `frame` was saved; zero: it is in `frame`.
+    fp_at: usize,
+    bounds: &'a mut Bounds,
+    out: &'a mut Stack,
+}
+
 /// Captures up to `depth` return addresses from `entry` outwards. `bounds` remembers what is known of the
 /// thread's stack from one capture to the next.
 ///
 /// # Safety
 /// `entry` holds the registers of a call that this thread is still in.
 pub unsafe fn capture(entry: Entry, depth: usize, bounds: &mut Bounds, out: &mut Stack) {
-    *out = Stack {
-        depth: 0,
-        flags: 0,
-        guessed: 0,
-        ..Stack::new()
-    };
     let generation = rules::generation();
-    let Some(first) = bounds.enter(entry.sp).and_then(|()| bounds.read(entry.sp)) else {
+    (out.depth, out.flags, out.guessed) = (0, 0, 0);
+    out.generation = generation;
+    out.reads.clear();
+    let first = bounds.enter(entry.sp).and_then(|()| bounds.read(entry.sp));
+    let Some(first) = first else {
         out.flags = stack_flag::ENDED_EARLY;
-        return;
+        return out.reads.give_up();
     };
-    let mut frame = Frame {
+    out.reads.push(entry, entry.sp, first);
+    let frame = Frame {
         pc: first,
         sp: entry.sp + size_of::<usize>(),
         fp: entry.fp,
         interrupted: false,
     };
-    loop {
-        out.push(frame.pc);
-        if out.depth >= depth.min(MAX_DEPTH) {
-            out.flags |= stack_flag::CUT;
-            return;
-        }
-        match step(generation, frame, bounds) {
-            Ok(next) => frame = next,
-            Err(End::Outermost) => return,
-            Err(End::Early) => match guess(frame, bounds) {
-                Some(next) => {
-                    out.guessed |= 1 << out.depth;
-                    out.flags |= stack_flag::GUESSED;
-                    frame = next;
-                }
-                None => {
-                    out.flags |= stack_flag::ENDED_EARLY;
-                    return;
-                }
-            },
-        }
-    }
+    let mut walk = Walk {
+        entry,
+        generation,
+        frame,
+        fp_at: 0,
+        bounds,
+        out,
+    };
+    walk.run(depth.min(MAX_DEPTH));
 }
 
-/// The caller's frame.
-#[inline]
-fn step(generation: u64, frame: Frame, bounds: &mut Bounds) -> Result<Frame, End> {
-    let rule = rules::lookup(generation, frame);
-    let cfa = match rule {
-        Rule::Stack { cfa, .. } => frame.sp.wrapping_add_signed(cfa),
-        Rule::Pointer { cfa, .. } => frame.fp.wrapping_add_signed(cfa),
-        Rule::Realigned { cfa, .. } => bounds
-            .read_from(frame.sp, frame.fp.wrapping_add_signed(cfa))
-            .ok_or(End::Early)?,
-        Rule::Plt { threshold } => frame.sp + 8 + if (frame.pc & 15) >= threshold { 8 } else { 0 },
-        Rule::Signal => return signal_frame(frame, bounds),
-        Rule::Outermost => return Err(End::Outermost),
-        Rule::None => return Err(End::Early),
-    };
-    if cfa < frame.sp || !cfa.is_multiple_of(8) || !bounds.reach(cfa) {
-        return Err(End::Early);
+impl Walk<'_> {
+    fn run(&mut self, depth: usize) {
+        loop {
+            self.out.push(self.frame.pc);
+            if self.out.depth >= depth {
+                self.out.flags |= stack_flag::CUT;
+                return;
+            }
+            match self.step() {
+                Ok(()) => {}
+                Err(End::Outermost) => return,
+                Err(End::Early) => {
+                    self.out.reads.give_up();
+                    if self.guess().is_none() {
+                        self.out.flags |= stack_flag::ENDED_EARLY;
+                        return;
+                    }
+                }
+            }
+        }
     }
-    let fp = match rule.saved_fp() {
-        None => frame.fp,
-        Some(rules::Saved::At(offset)) => bounds
-            .read_from(frame.sp, cfa.wrapping_add_signed(offset))
-            .ok_or(End::Early)?,
-        Some(rules::Saved::AtPointer) => bounds.read_from(frame.sp, frame.fp).ok_or(End::Early)?,
-    };
-    let pc = bounds.read(cfa - 8).ok_or(End::Early)?;
-    if pc == 0 {
-        Err(End::Outermost)
-    } else {
-        Ok(Frame {
-            pc,
-            sp: cfa,
-            fp,
-            interrupted: false,
-        })
-    }
-}
 
-/// Through a signal handler into what it interrupted: the kernel left all registers on the stack.
-#[cold]
-fn signal_frame(frame: Frame, bounds: &mut Bounds) -> Result<Frame, End> {
-    // struct ucontext: flags, link, stack (5 words in all), then the general registers in this order.
-    const REGISTERS: usize = 40;
-    const RBP: usize = REGISTERS + 10 * 8;
-    const RSP: usize = REGISTERS + 15 * 8;
-    const RIP: usize = REGISTERS + 16 * 8;
-    let mut register = |offset: usize| {
-        if bounds.reach(frame.sp + offset + 8) {
-            bounds.read(frame.sp + offset)
+    /// The frame pointer of the frame.
+    #[inline(always)]
+    fn frame_pointer(&mut self) -> Result<usize, End> {
+        if self.fp_at == 0 {
+            self.out.reads.use_fp();
+            return Ok(self.frame.fp);
+        }
+        let value = self
+            .bounds
+            .read_from(self.fp_at, self.fp_at)
+            .ok_or(End::Early)?;
+        self.out.reads.push(self.entry, self.fp_at, value);
+        (self.frame.fp, self.fp_at) = (value, 0);
+        Ok(value)
+    }
+
+    /// Goes on to the caller's frame.
+    #[inline(always)]
+    fn step(&mut self) -> Result<(), End> {
+        let rule = rules::lookup(self.generation, self.frame);
+        let base = if rule.is_stack() {
+            self.frame.sp
+        } else if rule.is_pointer() {
+            self.frame_pointer()?
         } else {
-            None
+            return self.step_rare(rule);
+        };
+        let Some(saved) = rule.saved() else {
+            return self.step_rare(rule);
+        };
+        let cfa = base.wrapping_add_signed(rule.cfa());
+        if saved != 0 {
+            // Above the frame's end the slot is no part of it; below, it is checked when it is read.
+            self.fp_at = cfa.wrapping_add_signed(saved);
+            if self.fp_at < self.frame.sp {
+                return Err(End::Early);
+            }
         }
-    };
-    let (pc, sp, fp) = (register(RIP), register(RSP), register(RBP));
-    let (Some(pc), Some(sp), Some(fp)) = (pc, sp, fp) else {
-        return Err(End::Early);
-    };
-    // The handler may have run on a stack of its own.
-    bounds.enter(sp).ok_or(End::Early)?;
-    if pc == 0 {
-        Err(End::Outermost)
-    } else {
-        Ok(Frame {
+        self.leave(cfa)
+    }
+
+    /// The frame that was called from the one whose CFA this is, is done.
+    #[inline(always)]
+    fn leave(&mut self, cfa: usize) -> Result<(), End> {
+        if cfa < self.frame.sp || !cfa.is_multiple_of(8) || !self.bounds.reach(cfa) {
+            return Err(End::Early);
+        }
+        let pc = self.bounds.read(cfa - 8).ok_or(End::Early)?;
+        self.out.reads.push(self.entry, cfa - 8, pc);
+        if pc == 0 {
+            return Err(End::Outermost);
+        }
+        (self.frame.pc, self.frame.sp, self.frame.interrupted) = (pc, cfa, false);
+        Ok(())
+    }
+
+    /// As [`Walk::step`], for all rules.
+    #[cold]
+    #[inline(never)]
+    fn step_rare(&mut self, rule: rules::Packed) -> Result<(), End> {
+        let rule = rule.unpack(self.frame);
+        let sp = self.frame.sp;
+        let cfa = match rule {
+            Rule::Stack { cfa, .. } => sp.wrapping_add_signed(cfa),
+            Rule::Pointer { cfa, .. } => self.frame_pointer()?.wrapping_add_signed(cfa),
+            Rule::Realigned { cfa, .. } => {
+                let at = self.frame_pointer()?.wrapping_add_signed(cfa);
+                self.read_from(sp, at)?
+            }
+            Rule::Plt { threshold } => {
+                sp + 8
+                    + if (self.frame.pc & 15) >= threshold {
+                        8
+                    } else {
+                        0
+                    }
+            }
+            Rule::Signal => return self.signal_frame(),
+            Rule::Outermost => return Err(End::Outermost),
+            Rule::None => return Err(End::Early),
+        };
+        match rule.saved_fp() {
+            None => {}
+            Some(Saved::At(offset)) => self.fp_at = cfa.wrapping_add_signed(offset),
+            Some(Saved::AtPointer) => self.fp_at = self.frame_pointer()?,
+        }
+        if self.fp_at != 0 && self.fp_at < sp {
+            return Err(End::Early);
+        }
+        self.leave(cfa)
+    }
+
+    /// Reads a word that must lie at or above `floor`.
+    fn read_from(&mut self, floor: usize, address: usize) -> Result<usize, End> {
+        let value = self.bounds.read_from(floor, address).ok_or(End::Early)?;
+        self.out.reads.push(self.entry, address, value);
+        Ok(value)
+    }
+
+    /// Through a signal handler into what it interrupted: the kernel left all registers on the stack.
+    #[cold]
+    fn signal_frame(&mut self) -> Result<(), End> {
+        // struct ucontext: flags, link, stack (5 words in all), then the general registers in this order.
+        const REGISTERS: usize = 40;
+        const RBP: usize = REGISTERS + 10 * 8;
+        const RSP: usize = REGISTERS + 15 * 8;
+        const RIP: usize = REGISTERS + 16 * 8;
+        self.out.reads.give_up();
+        let start = self.frame.sp;
+        let mut register = |offset: usize| {
+            if self.bounds.reach(start + offset + 8) {
+                self.bounds.read(start + offset)
+            } else {
+                None
+            }
+        };
+        let (pc, sp, fp) = (register(RIP), register(RSP), register(RBP));
+        let (Some(pc), Some(sp), Some(fp)) = (pc, sp, fp) else {
+            return Err(End::Early);
+        };
+        // The handler may have run on a stack of its own.
+        self.bounds.enter(sp).ok_or(End::Early)?;
+        if pc == 0 {
+            return Err(End::Outermost);
+        }
+        self.fp_at = 0;
+        self.frame = Frame {
             pc,
             sp,
             fp,
             interrupted: true,
-        })
+        };
+        Ok(())
+    }
+
+    /// Goes on to the caller's frame by frame pointer, if that is plausible.
+    #[cold]
+    fn guess(&mut self) -> Option<()> {
+        let fp = self.frame_pointer().ok()?;
+        let bounds = &mut *self.bounds;
+        if fp < self.frame.sp || !fp.is_multiple_of(8) || !bounds.reach(fp.checked_add(16)?) {
+            return None;
+        }
+        let (outer, pc) = (bounds.read(fp)?, bounds.read(fp + 8)?);
+        object_of(pc.wrapping_sub(1))?;
+        self.fp_at = 0;
+        self.frame = Frame {
+            pc,
+            sp: fp + 16,
+            fp: outer,
+            interrupted: false,
+        };
+        self.out.guessed |= 1 << self.out.depth;
+        self.out.flags |= stack_flag::GUESSED;
+        Some(())
     }
 }
 
-/// The caller's frame by frame pointer, if that is plausible.
-#[cold]
-fn guess(frame: Frame, bounds: &mut Bounds) -> Option<Frame> {
-    let fp = frame.fp;
-    if fp < frame.sp || !fp.is_multiple_of(8) || !bounds.reach(fp.checked_add(16)?) {
-        return None;
-    }
-    let (outer, pc) = (bounds.read(fp)?, bounds.read(fp + 8)?);
-    object_of(pc.wrapping_sub(1))?;
-    Some(Frame {
-        pc,
-        sp: fp + 16,
-        fp: outer,
-        interrupted: false,
-    })
+/// Keeps a walk for [`Recall::find`], with the identifier that its stack has in the depot.
+pub fn keep(recall: &mut Recall, entry: Entry, stack: &Stack, id: u32) {
+    recall.keep(entry, stack.generation, &stack.reads, id);
 }
 
 static UNLOADS_SEEN: AtomicU64 = AtomicU64::new(0);

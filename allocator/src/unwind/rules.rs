@@ -159,11 +159,54 @@ pub(super) fn forget() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
+/// A rule as the cache holds it.
+#[derive(Clone, Copy)]
+pub(super) struct Packed(u64);
+
+impl Packed {
+    /// CFA = stack pointer + [`Packed::cfa`].
+    #[inline(always)]
+    pub fn is_stack(self) -> bool {
+        self.0 & 7 == KIND_STACK
+    }
+
+    /// CFA = frame pointer + [`Packed::cfa`].
+    #[inline(always)]
+    pub fn is_pointer(self) -> bool {
+        self.0 & 7 == KIND_POINTER
+    }
+
+    /// For these two kinds.
+    #[inline(always)]
+    pub fn cfa(self) -> isize {
+        signed(self.0, 16, 3) as isize * 8
+    }
+
+    /// Offset from the CFA at which the caller's frame pointer was saved; zero: it was not. None: it is elsewhere.
+    #[inline(always)]
+    pub fn saved(self) -> Option<isize> {
+        match signed(self.0, 12, 19) {
+            SAVED_AT_POINTER => None,
+            slot => Some(slot as isize * 8),
+        }
+    }
+
+    /// The rule, read again from the tables when it is too wide for the cache.
+    pub fn unpack(self, frame: Frame) -> Rule {
+        decode(self.0).unwrap_or_else(|| read_tables(call_of(frame)))
+    }
+}
+
+/// A return address may be the first byte of the next function: what counts is the call before it.
+#[inline(always)]
+fn call_of(frame: Frame) -> usize {
+    frame.pc - usize::from(!frame.interrupted)
+}
+
 /// The rule for a frame.
-#[inline]
-pub(super) fn lookup(generation: u64, frame: Frame) -> Rule {
-    // A return address may be the first byte of the next function: look up the call before it.
-    let pc = frame.pc as u64 - u64::from(!frame.interrupted);
+#[inline(always)]
+pub(super) fn lookup(generation: u64, frame: Frame) -> Packed {
+    let pc = call_of(frame) as u64;
     let hash = (pc ^ generation << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let index = (hash >> (64 - CACHE_BITS)) as usize;
     let tag = hash << CACHE_BITS >> RULE_BITS;
@@ -171,14 +214,18 @@ pub(super) fn lookup(generation: u64, frame: Frame) -> Rule {
     let entry = unsafe { CACHE.get_unchecked(index) };
     let word = entry.load(Ordering::Relaxed);
     if word >> RULE_BITS == tag && word != 0 {
-        if let Some(rule) = decode(word) {
-            return rule;
-        }
-        return read_tables(pc as usize);
+        Packed(word)
+    } else {
+        learn(entry, tag, pc as usize)
     }
-    let rule = read_tables(pc as usize);
-    entry.store(tag << RULE_BITS | encode(rule), Ordering::Relaxed);
-    rule
+}
+
+#[cold]
+#[inline(never)]
+fn learn(entry: &AtomicU64, tag: u64, pc: usize) -> Packed {
+    let word = tag << RULE_BITS | encode(read_tables(pc));
+    entry.store(word, Ordering::Relaxed);
+    Packed(word)
 }
 
 // ---- the tables ----

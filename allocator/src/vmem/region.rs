@@ -2,7 +2,7 @@
 
 use super::{round_up, segment};
 use crate::{
-    raw::{Cell, Global, RegionRef, SlabRef, SpanRef, byte, root},
+    raw::{self, Cell, Global, RegionRef, SlabRef, byte, root},
     sync,
     sys::memory::{self, PAGE},
 };
@@ -161,16 +161,9 @@ fn publish_region(index: usize, base: usize, size: usize, map: usize, slabs: usi
 }
 
 fn publish_span(index: usize, base: usize, size: usize) {
-    // SAFETY: an element of a static array that is only accessed through handles.
-    let span = unsafe { SpanRef::from_address(SPANS.get() as usize + index * size_of::<Span>()) };
-    span.initialize(Span {
-        next: root().spans().get(),
-        base: base as u64,
-        size: size as u64,
-        kind: span_kind::HEAP,
-        reserved: 0,
-    });
-    root().spans().store(span.link(), Ordering::Release);
+    let span = SPANS.get() as usize + index * size_of::<Span>();
+    // SAFETY: an element of a static array of which each is used once.
+    unsafe { raw::publish_span(span, base, size, span_kind::HEAP) };
 }
 
 /// Gets fresh memory for the top arena: at least `need` bytes, a multiple of units. The range reads as zero.

@@ -1,7 +1,7 @@
 //! The pool of segments.
 
 use crate::{
-    raw::{Cell, Global, SegmentRef, SpanRef, root},
+    raw::{Cell, Global, SegmentRef, publish_span},
     sync,
     sys::memory,
 };
@@ -71,17 +71,9 @@ fn map_more() -> bool {
         return false;
     };
     MORE_COUNT.store(index + 1, Ordering::Relaxed);
-    // SAFETY: an element of a static array that is only accessed through handles.
-    let span = unsafe { SpanRef::from_address(SPANS.get() as usize + index * size_of::<Span>()) };
-    let next = root().spans().get();
-    span.initialize(Span {
-        next,
-        base: start as u64,
-        size: MORE as u64,
-        kind: span_kind::METADATA,
-        reserved: 0,
-    });
-    root().spans().store(span.link(), Ordering::Release);
+    let span = SPANS.get() as usize + index * size_of::<Span>();
+    // SAFETY: an element of a static array of which each is used once.
+    unsafe { publish_span(span, start, MORE, span_kind::METADATA) };
     initialize(start, MORE)
 }
 
