@@ -6,7 +6,7 @@
 
 use crate::{
     cache,
-    debug::{depot, log, message, options},
+    debug::{depot, log, message, options, time},
     publish,
     raw::{Cell, root},
     sync,
@@ -47,8 +47,11 @@ fn build() -> bool {
         return false;
     }
     options::initialize();
-    if root().debug_flags().get() & cache_flag::AUDIT != 0 && !depot::initialize() {
-        message::note(format_args!("umem: no memory for stacks\n"));
+    if root().debug_flags().get() & cache_flag::AUDIT != 0 {
+        time::initialize();
+        if !depot::initialize() {
+            message::note(format_args!("umem: no memory for stacks\n"));
+        }
     }
     log::initialize();
     if !vmem::initialize() || !vmem::create_all() {
@@ -57,6 +60,7 @@ fn build() -> bool {
     }
     cache::initialize();
     thread::initialize();
+    time::settle();
     true
 }
 

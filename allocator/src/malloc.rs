@@ -21,10 +21,11 @@ use crate::{
         buffer::{self, Buffer},
         inject,
         report::{self, Subject},
+        time,
     },
     init,
     raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
-    sys::{clock, memory::PAGE, process},
+    sys::{memory::PAGE, process},
     thread,
     unwind::Entry,
     vmem::{self, arenas},
@@ -103,9 +104,11 @@ fn take_counted(cache: CacheRef) -> Option<cache::Taken> {
 
 #[inline(never)]
 fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Option<usize> {
-    let call = thread::call(entry);
+    let mut call = None;
     loop {
         let taken = cache::take(cache)?;
+        taken.buffer.prefetch();
+        let call = *call.get_or_insert_with(|| thread::call(entry));
         match buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
             Ok(()) => {
                 cache.allocs().fetch_add(1, Ordering::Relaxed);
@@ -384,6 +387,7 @@ fn of_program(buffer: Buffer, function: &str, entry: Entry) {
 
 #[inline(never)]
 fn release_debugged(buffer: Buffer, entry: Entry) {
+    buffer.prefetch();
     let call = thread::call(entry);
     match buffer::freed(buffer, &call) {
         Ok(()) => {
@@ -443,7 +447,7 @@ pub(crate) fn invalid(address: usize, function: &str, entry: Entry) {
         thread::call_for_report(entry)
     } else {
         Call {
-            time: clock::monotonic(),
+            time: time::now(),
             thread: process::thread_id(),
             stack: 0,
         }

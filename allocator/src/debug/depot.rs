@@ -4,7 +4,7 @@
 //! and then claims an index slot for it, so a slot never names a half-written entry. Two threads that meet the
 //! same new stack at once may store it twice; both copies are right.
 
-use super::log::publish_span;
+use super::{log::publish_span, time};
 use crate::{
     raw::{Cell, Global, StackEntryRef, root, word},
     sync,
@@ -122,6 +122,7 @@ pub fn intern(stack: &Stack) -> u32 {
 
 #[cold]
 fn store(hash: u64, stack: &Stack, mut at: usize) -> u32 {
+    time::refine();
     let root = root();
     let Some(entry) = take_room(size_of::<StackEntry>() + stack.pcs().len() * 8) else {
         root.depot_dropped().fetch_add(1, Ordering::Relaxed);

@@ -25,6 +25,7 @@ pub mod log;
 pub mod message;
 pub mod options;
 pub mod report;
+pub mod time;
 
 /// Who calls the allocator, for records and reports.
 #[derive(Clone, Copy)]

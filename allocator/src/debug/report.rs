@@ -8,10 +8,11 @@ use super::{
     buffer::{Buffer, Damage},
     depot,
     message::{Text, tell},
+    time,
 };
 use crate::{
     raw::{CacheRef, Cell, RecordRef, root},
-    sys::{clock, process},
+    sys::process,
     unwind,
 };
 use core::fmt::Write;
@@ -125,6 +126,7 @@ fn push_stack(text: &mut Message, id: u32) {
 #[cold]
 #[inline(never)]
 pub fn report(damage: &Damage, subject: &Subject, call: &Call) {
+    time::refine();
     publish(damage, subject, call);
     let mut text = Message::new();
     describe(&mut text, damage, subject);
@@ -208,7 +210,7 @@ fn publish(damage: &Damage, subject: &Subject, call: &Call) {
     root().set_abort_info(AbortInfo {
         code: damage.code,
         thread: call.thread,
-        time: clock::monotonic(),
+        time: time::now(),
         address: subject.address as u64,
         buffer: subject.buffer.unwrap_or(0) as u64,
         cache: subject.named.map_or(0, CacheRef::link),
@@ -248,7 +250,7 @@ pub fn invalid_address(function: &str, code: u32, subject: &Subject, call: &Call
 #[inline(never)]
 pub fn late_free(address: usize, cache: CacheRef) {
     let call = Call {
-        time: clock::monotonic(),
+        time: time::now(),
         thread: process::thread_id(),
         stack: 0,
     };

@@ -338,6 +338,8 @@ embedded! {
         reap_interval = options.reap_interval: AtomicU32,
         secure = options.secure: AtomicU32,
         clock_kind = clock.kind: AtomicU32,
+        clock_multiplier = clock.multiplier: AtomicU32,
+        clock_shift = clock.shift: AtomicU32,
         clock_base = clock.base: AtomicU64,
         clock_base_monotonic = clock.base_monotonic: AtomicU64,
         clock_base_wall = clock.base_wall: AtomicU64,

@@ -22,10 +22,10 @@ pub use withdraw::withdraw;
 
 use crate::{
     cache,
-    debug::{Call, depot},
+    debug::{Call, depot, time},
     raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, publish_span, root},
     sync,
-    sys::{clock, memory, process, tls},
+    sys::{memory, process, tls},
     unwind::{self, Bounds, Entry, Recall, Stack},
     vmem::{self, arenas},
 };
@@ -133,7 +133,7 @@ pub fn call(entry: Entry) -> Call {
     }
     let stack = capture(local, entry);
     Call {
-        time: clock::monotonic(),
+        time: time::now(),
         thread: local.tid(),
         stack,
     }
@@ -144,7 +144,7 @@ pub fn call(entry: Entry) -> Call {
 pub fn call_for_report(entry: Entry) -> Call {
     let local = local();
     Call {
-        time: clock::monotonic(),
+        time: time::now(),
         thread: local.tid(),
         stack: capture(local, entry),
     }
