@@ -5,6 +5,7 @@
 //! makes an answer doubtful.
 
 mod arenas;
+pub mod by_thread;
 mod census;
 pub mod leaks;
 mod lost;

@@ -1,10 +1,7 @@
 //! `::allocdby`: what a thread has allocated.
 
-use super::{
-    Address, Context, Dcmd, Error, Group, Invocation, Run,
-    parts::by_thread::{self, By},
-};
-use crate::report::Report;
+use super::{Address, Context, Dcmd, Error, Group, Invocation, Run, parts::by_thread};
+use crate::{analysis::by_thread::By, report::Report};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "allocdby",
@@ -12,6 +9,17 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Required,
     options: &[],
     operands: "",
+    address_name: "thread",
+    pipes: Some("bufctls"),
+    columns: &[
+        ("BUFCTL", "address of the record"),
+        (
+            "TIMESTAMP",
+            "when, hexadecimal, in nanoseconds of the monotonic clock",
+        ),
+        ("CALLER", "who called"),
+    ],
+    see: &["freedby", "bufctl", "umausers"],
     summary: "given a thread, print its allocated buffers",
     help: HELP,
     run: Run::Report(run),

@@ -31,6 +31,18 @@ pub(super) const DCMD: Dcmd = Dcmd {
         filter::THREAD,
     ],
     operands: "",
+    pipes: Some("bufctls"),
+    columns: &[
+        ("ADDR", "address of the record, or of the entry of the log"),
+        ("BUFADDR", "address of the buffer"),
+        (
+            "TIMESTAMP",
+            "when, hexadecimal, in nanoseconds of the monotonic clock",
+        ),
+        ("THRD", "number of the thread, decimal"),
+        ("CALLER", "who called the allocation function"),
+    ],
+    see: &["bufctl_audit", "umalog", "whatis", "allocdby", "freedby"],
     summary: "print or filter a bufctl",
     help: HELP,
     run: Run::Report(run),
@@ -130,7 +142,7 @@ fn lines(cx: &Context<'_>, subject: &Subject, all: bool) -> Result<Vec<Line>, Er
 
 fn short(cx: &Context<'_>, lines: &[Line]) -> Table {
     let columns = vec![
-        Column::left("bufctl", "ADDR", 16).padded(),
+        Column::left("bufctl", "ADDR", 16).padded().piped(),
         Column::left("buffer", "BUFADDR", 16).padded(),
         Column::left("timestamp", "TIMESTAMP", 12),
         Column::right("thread", "THRD", 5),

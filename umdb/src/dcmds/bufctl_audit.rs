@@ -9,6 +9,8 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Required,
     options: &[],
     operands: "",
+    pipes: Some("bufctls"),
+    see: &["bufctl"],
     summary: "print a bufctl_audit",
     help: HELP,
     run: Run::Report(run),

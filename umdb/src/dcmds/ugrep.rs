@@ -24,6 +24,9 @@ pub(super) const DCMD: Dcmd = Dcmd {
         Opt::value('s', "size", "unit of the search in bytes: 1, 2, 4 or 8"),
     ],
     operands: "",
+    address_name: "value",
+    pipes: Some("addresses"),
+    see: &["whatis", "findleaks"],
     summary: "search user address space for a pointer",
     help: HELP,
     run: Run::Report(run),
@@ -54,7 +57,12 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         key: "places",
         ..List::default()
     };
+    let mut closed = Ok(());
     let searched = scan::memory(cx, &pattern, from..to, |address, value| {
+        if invocation.is_piped {
+            closed = cx.emit(address);
+            return closed.is_ok();
+        }
         let mut sentence = Sentence::new().value("address", Cell::Address(address));
         if with_value {
             sentence = sentence.words(":\t").value("value", Cell::Address(value));
@@ -63,7 +71,9 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             sentence,
             stacks: Vec::new(),
         });
+        true
     })?;
+    closed?;
     let mut report = Report::default();
     if searched == 0 {
         report.incomplete("ugrep: warning: nothing searched");

@@ -14,6 +14,38 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Forbidden,
     options: &[],
     operands: "",
+    columns: &[
+        ("buf size", "bytes of a buffer"),
+        ("buf in use", "buffers that the program holds"),
+        (
+            "buf in mags",
+            "buffers that are free in magazines, of threads and in the depot",
+        ),
+        (
+            "buf free",
+            "buffers that are free otherwise: in slabs, in quarantine, withdrawn, on their way",
+        ),
+        ("buf total", "all buffers, the sum of the three"),
+        (
+            "memory in use",
+            "of a cache: bytes of its slabs; of an arena: bytes allocated from it",
+        ),
+        ("memory total", "bytes that the arena has"),
+        (
+            "memory import",
+            "of these, bytes that it imported from the arena above",
+        ),
+        (
+            "alloc succeed",
+            "allocations since the start, each counted once",
+        ),
+        ("alloc fail", "allocations that failed"),
+        (
+            "% cap",
+            "part of what a thread may keep, where there is a limit",
+        ),
+    ],
+    see: &["umem_cache", "vmem", "umausers", "umem_malloc_info"],
     summary: "umem allocator stats",
     help: HELP,
     run: Run::Report(run),
@@ -24,16 +56,7 @@ const HELP: &str = "\
 Three tables: what the magazines of each thread hold (where there are any), the
 caches with a total for each arena that they take memory from, and the arenas.
 
-Of each cache: the size of a buffer; how many the program holds (buf in use);
-how many are free in magazines, of threads and in the depot (buf in mags); how
-many are free otherwise, in slabs, in quarantine, withdrawn or on their way
-(buf free); how many there are in all (buf total, the sum of the three); the
-memory of its slabs; allocations since the start, each counted once, and those
-that failed.
-
-Of each arena, indented below the arena that it takes memory from: bytes in use,
-bytes that it has, bytes of these that it imported, allocations and failures.
-umem_oversize and umem_memalign hand out blocks too large or too aligned for
+Arenas are indented below the one that they take memory from. umem_oversize and umem_memalign hand out blocks too large or too aligned for
 any cache: they stand here only.
 
     > ::umastat

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use umem_layout::AuditRecord;
 
-use super::{Address, Context, Dcmd, Error, Group, Invocation, Opt, Run};
+use super::{Address, Completes, Context, Dcmd, Error, Group, Invocation, Opt, Run};
 use crate::{
     heap::{Buffer, Object},
     report::{Cell, Item, List, Report, Sentence, StackView},
@@ -22,6 +22,8 @@ pub(super) const DCMD: Dcmd = Dcmd {
         Opt::flag('f', "first each buffer, with its stack"),
     ],
     operands: "[cache ...]",
+    completes: Completes::Caches,
+    see: &["umastat", "findleaks", "umem_malloc_dist"],
     summary: "display current medium and large users of the umem allocator",
     help: HELP,
     run: Run::Report(run),

@@ -12,6 +12,24 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Optional,
     options: &[],
     operands: "",
+    address_name: "cache",
+    pipes: Some("caches"),
+    columns: &[
+        ("ADDR", "address of the cache"),
+        (
+            "FLAG",
+            "what it does for debugging: 1 audit, 2 deadbeef, 4 redzone, 8 contents, 20 no magazines, 200 records outside of the buffers",
+        ),
+        ("CFLAG", "how it was created"),
+        ("BUFSIZE", "bytes of a buffer"),
+        ("BUFTOTL", "buffers in its slabs"),
+        ("INUSE", "of these, held by the program"),
+        (
+            "FREE",
+            "of these, not held: free in slabs or magazines, waiting, or withdrawn",
+        ),
+    ],
+    see: &["umastat", "umem_verify"],
     summary: "print a umem cache",
     help: HELP,
     run: Run::Report(run),
@@ -20,12 +38,6 @@ pub(super) const DCMD: Dcmd = Dcmd {
 
 const HELP: &str = "\
 Lists all caches in order of creation, or the one at an address or with a name.
-
-FLAG is what the cache does for debugging (1 audit, 2 deadbeef, 4 redzone, 8
-contents, 20 no magazines, 200 records outside of the buffers), CFLAG how it was
-created. BUFSIZE is the size of a buffer, BUFTOTL the number of buffers in its
-slabs. Of these INUSE are held by the program and FREE are not: free in slabs,
-in magazines, waiting, or withdrawn.
 
     > umem_alloc_64::umem_cache";
 
@@ -60,7 +72,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
 
 fn columns() -> Vec<Column> {
     vec![
-        Column::left("address", "ADDR", 16).padded(),
+        Column::left("address", "ADDR", 16).padded().piped(),
         Column::left("name", "NAME", 25),
         Column::right("flags", "FLAG", 4),
         Column::right("cflags", "CFLAG", 8),

@@ -11,6 +11,19 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Optional,
     options: &[],
     operands: "",
+    address_name: "entry",
+    pipes: Some("bufctls"),
+    columns: &[
+        ("OP", "what was done: alloc or free"),
+        ("ADDR", "address of the entry"),
+        ("BUFADDR", "address of the buffer"),
+        (
+            "TIMESTAMP",
+            "when, hexadecimal, in nanoseconds of the monotonic clock",
+        ),
+        ("THREAD", "number of the thread, decimal"),
+    ],
+    see: &["umalog", "bufctl"],
     summary: "dump umem transaction log",
     help: HELP,
     run: Run::Report(run),
@@ -20,10 +33,6 @@ pub(super) const DCMD: Dcmd = Dcmd {
 const HELP: &str = "\
 Lists the transaction log, newest first, or the entry at an address. ::umalog
 shows the same with stacks, ADDR::bufctl -v one entry in full.
-
-OP is what was done: alloc or free. ADDR is the address of the entry, BUFADDR that
-of the buffer, TIMESTAMP is hexadecimal, in nanoseconds of the monotonic clock,
-and THREAD decimal.
 
     > ::umem_log
 
@@ -58,7 +67,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
 fn columns() -> Vec<Column> {
     vec![
         Column::left("operation", "OP", 5),
-        Column::left("address", "ADDR", 16).padded(),
+        Column::left("address", "ADDR", 16).padded().piped(),
         Column::left("buffer", "BUFADDR", 16).padded(),
         Column::right("timestamp", "TIMESTAMP", 16),
         Column::right("thread", "THREAD", 8),

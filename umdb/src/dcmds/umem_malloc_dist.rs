@@ -18,6 +18,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Forbidden,
     options: &distribution::OPTIONS,
     operands: "",
+    see: &["umem_malloc_info", "umausers"],
     summary: "report distribution of outstanding malloc()s",
     help: HELP,
     run: Run::Report(run),

@@ -20,6 +20,25 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Optional,
     options: &distribution::OPTIONS,
     operands: "",
+    address_name: "cache",
+    pipes: Some("caches"),
+    columns: &[
+        ("CACHE", "address of the cache"),
+        ("BUFSZ", "bytes of a buffer"),
+        (
+            "MAXMAL",
+            "largest request that it serves: the same, since buffers have no header",
+        ),
+        ("BUFMALLC", "buffers that the program holds"),
+        ("AVG_MAL", "mean of their requested sizes"),
+        ("MALLOCED", "sum of these"),
+        (
+            "OVERHEAD",
+            "what the buffers take beyond that: rounding, redzones, their part of unused ends of slabs and of records",
+        ),
+        ("%OVER", "the overhead as part of what was asked for"),
+    ],
+    see: &["umem_malloc_dist", "umastat"],
     summary: "report information about malloc()s by cache",
     help: HELP,
     run: Run::Report(run),
@@ -30,13 +49,6 @@ const HELP: &str = "\
 Shows for each cache that serves malloc, or for the one at an address or with a
 name, how many of its buffers the program holds and what they cost beyond what
 was asked for.
-
-CACHE is the address of the cache, BUFSZ the size of its buffers and MAXMAL the
-largest request that it serves (the same, since buffers have no header).
-BUFMALLC counts the buffers held, AVG_MAL is the mean of their requested sizes,
-MALLOCED the sum. OVERHEAD is what these buffers take beyond that: rounding,
-redzones, and their part of the unused ends of slabs and of the records. %OVER is
-the overhead as part of what was asked for.
 
 Any of the options adds the distribution of the requested sizes of each cache.
 
@@ -127,7 +139,7 @@ fn smallest(cx: &Context<'_>, cache: &Cache) -> u64 {
 
 fn columns() -> Vec<Column> {
     vec![
-        Column::left("cache", "CACHE", 16).padded(),
+        Column::left("cache", "CACHE", 16).padded().piped(),
         Column::right("buffer_size", "BUFSZ", 6),
         Column::right("largest", "MAXMAL", 6),
         Column::right("buffers", "BUFMALLC", 8),

@@ -12,6 +12,16 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Optional,
     options: &[],
     operands: "",
+    address_name: "arena",
+    pipes: Some("arenas"),
+    columns: &[
+        ("ADDR", "address of the arena"),
+        ("INUSE", "bytes allocated from it"),
+        ("TOTAL", "bytes that it has"),
+        ("SUCCEED", "allocations since the start"),
+        ("FAIL", "allocations that failed"),
+    ],
+    see: &["vmem_seg", "umastat"],
     summary: "print a vmem arena",
     help: HELP,
     run: Run::Report(run),
@@ -22,9 +32,7 @@ const HELP: &str = "\
 Lists all arenas, each indented below the one that it takes memory from, or the
 one at an address or with a name.
 
-INUSE is what is allocated in it and TOTAL what it has, in bytes; SUCCEED and
-FAIL count its allocations since the start. What an arena imports is in use in
-its source.
+What an arena imports is in use in its source.
 
     > umem_oversize::vmem";
 
@@ -58,7 +66,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
 
 fn columns() -> Vec<Column> {
     vec![
-        Column::left("address", "ADDR", 16).padded(),
+        Column::left("address", "ADDR", 16).padded().piped(),
         Column::left("name", "NAME", 22),
         Column::right("in_use", "INUSE", 10),
         Column::right("total", "TOTAL", 12),

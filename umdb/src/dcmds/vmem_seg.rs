@@ -28,6 +28,16 @@ pub(super) const DCMD: Dcmd = Dcmd {
         ),
     ],
     operands: "",
+    address_name: "segment",
+    pipes: Some("segments"),
+    columns: &[
+        ("TYPE", "ALLC, FREE, SPAN, ROTR or WLKR"),
+        ("START", "first address"),
+        ("END", "one past the last"),
+        ("SIZE", "bytes"),
+        ("WHO", "caller of the allocation function"),
+    ],
+    see: &["vmem", "whatis"],
     summary: "print or filter a vmem_seg",
     help: HELP,
     run: Run::Report(run),
@@ -39,8 +49,7 @@ Shows the segment (boundary tag) at an address: a span of an arena, or an
 allocated or free piece of one. The address of an allocated block of
 umem_oversize or umem_memalign will do as well.
 
-TYPE is ALLC, FREE, SPAN, ROTR or WLKR. WHO is the caller of the allocation
-function; who allocated is recorded for blocks only, and with audit on. Segments
+Who allocated is recorded for blocks only, and with audit on. Segments
 without that record pass none of -c, -e, -l and -t. Sizes and times are
 hexadecimal, as all numbers are.
 
@@ -155,7 +164,7 @@ fn short(cx: &Context<'_>, address: u64, segment: &Segment, with_size: bool) -> 
         Column::right("end", "END", 16).padded()
     };
     let columns = vec![
-        Column::right("address", "ADDR", 16).padded(),
+        Column::right("address", "ADDR", 16).padded().piped(),
         Column::right("type", "TYPE", 4),
         Column::right("start", "START", 16).padded(),
         end,
@@ -179,7 +188,7 @@ fn short(cx: &Context<'_>, address: u64, segment: &Segment, with_size: bool) -> 
 
 fn verbose(cx: &Context<'_>, address: u64, segment: &Segment, report: &mut Report) -> Table {
     let columns = vec![
-        Column::right("address", "ADDR", 16).padded(),
+        Column::right("address", "ADDR", 16).padded().piped(),
         Column::right("type", "TYPE", 4),
         Column::right("start", "START", 16).padded(),
         Column::right("end", "END", 16).padded(),
@@ -307,6 +316,6 @@ mod tests {
             error(block + 0x1000, &[]),
             format!("vmem_seg: no segment is at {:x}", block + 0x1000)
         );
-        assert!(error(segment, &["-m", "xyz"]).contains("neither a number nor a known name"));
+        assert!(error(segment, &["-m", "xyz"]).starts_with("-m xyz: "));
     }
 }

@@ -28,6 +28,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
         Opt::flag('v', "which sources were asked"),
     ],
     operands: "",
+    see: &["bufctl", "ugrep", "umem_verify"],
     summary: "given an address, return information",
     help: HELP,
     run: Run::Report(run),

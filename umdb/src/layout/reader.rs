@@ -52,6 +52,9 @@ pub enum Damage {
         /// What is wrong with it.
         detail: String,
     },
+    /// What follows from the rest may be wrong.
+    #[error("{0}")]
+    Doubt(String),
 }
 
 /// A list as far as it could be read: each element with its address.

@@ -7,14 +7,17 @@
 mod files;
 mod lines;
 mod tables;
+mod types;
 mod unwind;
 
 use std::{cell::OnceCell, fmt, path::PathBuf, sync::Arc};
 
 use crate::target::{Memory, Module, Registers, Target, Thread};
 use files::Bytes;
-use lines::Lines;
+use lines::{Dwarf, Lines};
 use tables::{Table, demangle};
+use types::Types;
+pub use types::{Encoding, Member as TypeMember, Shape, Type, TypeId, Variants};
 
 /// What an address is called.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,7 +86,9 @@ struct ModuleSymbols {
     loaded: Option<Bytes>,
     debug: OnceCell<Option<Bytes>>,
     table: OnceCell<Table>,
+    dwarf: OnceCell<Option<Arc<Dwarf>>>,
     lines: OnceCell<Option<Lines>>,
+    types: OnceCell<Option<Types>>,
     root: PathBuf,
 }
 
@@ -101,14 +106,26 @@ impl ModuleSymbols {
         })
     }
 
+    /// That of the file itself, else that of its debug file.
+    fn dwarf(&self) -> Option<&Arc<Dwarf>> {
+        let read = || {
+            let own = self.loaded.as_ref().and_then(lines::dwarf);
+            own.or_else(|| self.debug().and_then(lines::dwarf))
+        };
+        self.dwarf.get_or_init(read).as_ref()
+    }
+
     fn line(&self, address: u64) -> Option<(String, u32)> {
-        let lines = self.lines.get_or_init(|| {
-            self.loaded
-                .as_ref()
-                .and_then(Lines::read)
-                .or_else(|| self.debug().and_then(Lines::read))
-        });
+        let lines = self
+            .lines
+            .get_or_init(|| Lines::new(Arc::clone(self.dwarf()?)));
         lines.as_ref()?.at(address.wrapping_sub(self.module.bias))
+    }
+
+    fn types(&self) -> Option<&Types> {
+        self.types
+            .get_or_init(|| Some(Types::new(Arc::clone(self.dwarf()?))))
+            .as_ref()
     }
 }
 
@@ -127,7 +144,9 @@ impl Symbols {
             loaded: files::loaded(target, module),
             debug: OnceCell::new(),
             table: OnceCell::new(),
+            dwarf: OnceCell::new(),
             lines: OnceCell::new(),
+            types: OnceCell::new(),
             root: files::root(target),
         });
         Symbols {
@@ -194,6 +213,44 @@ impl Symbols {
             .chain(others)
             .filter(fits)
             .find_map(|module| module.table(self.memory.as_ref()).named(symbol))
+    }
+
+    /// The type with a name (`struct session`, `ns::Type`); the main program is asked first. It may take a while where
+    /// there is much debug information.
+    #[must_use]
+    pub fn type_named(&self, name: &str) -> Option<TypeId> {
+        let order = |module: &&ModuleSymbols| !module.module.is_program;
+        let mut modules: Vec<(u32, &ModuleSymbols)> = (0..).zip(&self.modules).collect();
+        modules.sort_by_key(|(_, module)| order(module));
+        modules.into_iter().find_map(|(module, symbols)| {
+            let offset = symbols.types()?.named(name)?;
+            Some(TypeId { module, offset })
+        })
+    }
+
+    /// The type of the variable at an address.
+    #[must_use]
+    pub fn type_of_variable(&self, address: u64) -> Option<TypeId> {
+        let holds = |module: &ModuleSymbols| module.module.segment_at(address).is_some();
+        let (module, symbols) = (0..).zip(&self.modules).find(|(_, module)| holds(module))?;
+        let at = address.wrapping_sub(symbols.module.bias);
+        let offset = symbols.types()?.of_variable(at)?;
+        Some(TypeId { module, offset })
+    }
+
+    /// What a type is.
+    #[must_use]
+    pub fn type_at(&self, id: TypeId) -> Option<Type<TypeId>> {
+        let module = id.module;
+        let found = self.modules.get(module as usize)?.types()?.at(id.offset)?;
+        Some(found.map(|offset| TypeId { module, offset }))
+    }
+
+    /// Bytes of a value of a type, where known.
+    #[must_use]
+    pub fn size_of(&self, id: TypeId) -> Option<u64> {
+        let types = self.modules.get(id.module as usize)?.types()?;
+        types.size(id.offset, 0)
     }
 
     /// Frames of a thread, innermost first, at most `max`.

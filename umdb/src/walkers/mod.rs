@@ -16,9 +16,20 @@
 //! };
 //! ```
 
+mod allocdby;
+mod bufctl;
+mod bufctl_history;
+mod freemem;
+mod leak;
 mod thread;
 mod umem;
 mod umem_cache;
+mod umem_cpu;
+mod umem_log;
+mod umem_ptc;
+mod umem_slab;
+mod vmem;
+mod vmem_seg;
 
 use crate::{
     analysis::{Cancelled, Subject},
@@ -26,7 +37,32 @@ use crate::{
 };
 
 /// All walkers, in the order of the alphabet.
-pub const WALKERS: &[&Walker] = &[&thread::WALKER, &umem::WALKER, &umem_cache::WALKER];
+pub const WALKERS: &[&Walker] = &[
+    &allocdby::WALKER,
+    &bufctl::WALKER,
+    &bufctl_history::WALKER,
+    &bufctl::FREECTL,
+    &allocdby::FREEDBY,
+    &freemem::WALKER,
+    &leak::WALKER,
+    &leak::LEAKBUF,
+    &thread::WALKER,
+    &umem::WALKER,
+    &umem_cache::WALKER,
+    &umem_cpu::WALKER,
+    &umem_cpu::CACHE,
+    &bufctl::UMEM_HASH,
+    &umem_log::WALKER,
+    &umem_ptc::WALKER,
+    &umem_slab::WALKER,
+    &umem_slab::PARTIAL,
+    &vmem::WALKER,
+    &vmem_seg::ALLOC,
+    &vmem_seg::FREE,
+    &vmem::POSTFIX,
+    &vmem_seg::WALKER,
+    &vmem_seg::SPAN,
+];
 
 /// A walker.
 pub struct Walker {
@@ -109,6 +145,9 @@ pub fn begin<'a>(
     start: Option<u64>,
 ) -> Result<Steps<'a>, WalkError> {
     let Some(walker) = find(name) else {
+        if let Some(walk) = umem_ptc::of_size(subject, name, start) {
+            return walk;
+        }
         let cache = subject
             .heap
             .cache_named(name)
@@ -126,7 +165,11 @@ pub fn begin<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{analysis::Cancel, heap::synthetic::victim, symbols::Symbols};
+    use crate::{
+        analysis::Cancel,
+        heap::synthetic::{Builder, victim},
+        symbols::Symbols,
+    };
 
     #[test]
     fn every_file_of_the_folder_is_listed() {
@@ -170,5 +213,160 @@ mod tests {
         );
         assert_eq!(walk("nothing", None), Err(WalkError::Unknown));
         assert!(walk("umem", Some(8)).is_err());
+    }
+
+    /// The addresses of a walk on the heap of a builder, and how many damages it named.
+    fn walked(
+        builder: &Builder,
+        name: &str,
+        start: Option<u64>,
+    ) -> Result<(Vec<u64>, usize), WalkError> {
+        let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+        let symbols = Symbols::new(&target);
+        let subject = Subject::new(&target, &symbols, &heap, &cancel);
+        let (good, bad): (Vec<_>, Vec<_>) = begin(&subject, name, start)?.partition(Result::is_ok);
+        Ok((good.into_iter().flatten().collect(), bad.len()))
+    }
+
+    fn addresses(builder: &Builder, name: &str, start: Option<u64>) -> Vec<u64> {
+        walked(builder, name, start).unwrap().0
+    }
+
+    #[test]
+    fn records_of_an_audited_heap() {
+        let (mut builder, [kept, lost, freed]) = victim();
+        builder.publish();
+        let cache = Some(builder.caches[0].0);
+        let log = builder.heap().log(1).unwrap();
+        let entry = |sequence| log.entry_address(sequence).unwrap();
+        let cases: [(&str, Option<u64>, Vec<u64>); 15] = [
+            ("umem", None, vec![kept.address, lost.address]),
+            ("bufctl", None, vec![kept.record, lost.record]),
+            ("bufctl", cache, vec![kept.record, lost.record]),
+            ("freectl", cache, vec![freed.record]),
+            ("umem_hash", cache, vec![kept.record, lost.record]),
+            ("bufctl_history", Some(freed.record), vec![freed.record]),
+            ("bufctl_history", Some(entry(2)), vec![entry(2)]),
+            ("allocdby", Some(7), vec![lost.record, kept.record]),
+            ("freedby", Some(8), vec![freed.record]),
+            ("freedby", Some(7), vec![]),
+            ("umem_log", None, (1..=4).rev().map(entry).collect()),
+            (
+                "umem_log",
+                Some(log.address),
+                (1..=4).rev().map(entry).collect(),
+            ),
+            ("leak", None, vec![lost.record]),
+            ("leak", Some(lost.address), vec![lost.record]),
+            ("leakbuf", Some(lost.record), vec![lost.address]),
+        ];
+        for (name, start, expected) in cases {
+            assert_eq!(
+                addresses(&builder, name, start),
+                expected,
+                "{name} {start:x?}"
+            );
+        }
+        let free = addresses(&builder, "freemem", cache);
+        assert_eq!(free.len(), 680);
+        assert_eq!(free[0], freed.address);
+        let failure = |name, start| walked(&builder, name, start).unwrap_err().to_string();
+        assert_eq!(
+            failure("leak", Some(kept.record)),
+            format!("{:x} is not a leaked ctl address", kept.record)
+        );
+        assert_eq!(failure("bufctl_history", Some(8)), "8 is not a bufctl");
+        assert_eq!(
+            failure("umem_slab", None),
+            "umem_slab doesn't support global walks"
+        );
+    }
+
+    #[test]
+    fn magazines_slabs_and_threads() {
+        let mut builder = Builder::new();
+        let cache = builder.cache("umem_alloc_32", 32, 0);
+        let slab = builder.slab(cache);
+        let made = [(); 6].map(|()| builder.alloc(slab, 32, 0));
+        let full = builder.cache("umem_alloc_65536", 1 << 16, 0);
+        let one = builder.slab(full);
+        builder.alloc(one, 1 << 16, 0);
+        builder.thread(7, cache, &made[..2], (0, 0));
+        builder.thread(8, cache, &made[2..3], (0, 0));
+        builder.publish();
+        let [small, large] = [cache, full].map(|cache| Some(builder.caches[cache].0));
+        let heap = builder.heap();
+        let buffers = |range: std::ops::Range<usize>| {
+            made[range]
+                .iter()
+                .map(|made| made.address)
+                .collect::<Vec<_>>()
+        };
+        let cases: [(&str, Option<u64>, Vec<u64>); 11] = [
+            ("umem_alloc_32", None, buffers(3..6)),
+            ("umem_ptc", None, buffers(0..3)),
+            ("umem_ptc", Some(8), buffers(2..3)),
+            ("umem_ptc_32", Some(7), buffers(0..2)),
+            ("umem_ptc_65536", None, vec![]),
+            (
+                "umem_cpu",
+                None,
+                heap.threads.iter().map(|thread| thread.0).collect(),
+            ),
+            (
+                "umem_cpu_cache",
+                small,
+                heap.held.iter().map(|held| held.address).collect(),
+            ),
+            ("umem_slab", large, vec![heap.slabs[1].address]),
+            ("umem_slab_partial", small, vec![heap.slabs[0].address]),
+            ("umem_slab_partial", large, vec![]),
+            ("bufctl", None, vec![]),
+        ];
+        for (name, start, expected) in cases {
+            assert_eq!(
+                addresses(&builder, name, start),
+                expected,
+                "{name} {start:x?}"
+            );
+        }
+        let free = addresses(&builder, "freemem", small);
+        assert_eq!(free[..3], buffers(0..3));
+        assert_eq!(free.len(), 2048 - 3);
+        let failure = |name, start| walked(&builder, name, start).unwrap_err().to_string();
+        assert!(failure("umem_hash", small).contains("doesn't have a hash table"));
+        assert!(failure("umem_ptc", Some(9)).contains("knows no thread"));
+        assert_eq!(failure("umem_ptc_7", None), "unknown walk name");
+        let log = heap.logs().0[0].address;
+        assert!(failure("umem_log", Some(log + 8)).starts_with("no log is at"));
+    }
+
+    #[test]
+    fn arenas_and_their_segments() {
+        let mut builder = Builder::new();
+        let top = builder.arena("top", None, &[64, 64, 64]);
+        let child = builder.arena("child", Some(top), &[64]);
+        builder.publish();
+        assert_eq!(addresses(&builder, "vmem", None), [top, child]);
+        assert_eq!(addresses(&builder, "vmem", Some(child)), [child]);
+        assert_eq!(addresses(&builder, "vmem_postfix", None), [child, top]);
+        let heap = builder.heap();
+        let all: Vec<u64> = heap
+            .segments(&heap.arenas[0])
+            .elements
+            .iter()
+            .map(|(at, _)| *at)
+            .collect();
+        let of = |name| addresses(&builder, name, Some(top));
+        assert_eq!(of("vmem_seg"), all);
+        assert_eq!(of("vmem_span"), all[..1]);
+        assert_eq!(of("vmem_alloc"), [all[1], all[3]]);
+        assert_eq!(of("vmem_free"), [all[2]]);
+        builder.write_word(all[2] + 0x18, all[0]);
+        assert_eq!(
+            walked(&builder, "vmem_seg", Some(top)),
+            Ok((all[..3].to_vec(), 1))
+        );
+        assert!(walked(&builder, "vmem_seg", Some(8)).is_err());
     }
 }

@@ -195,7 +195,7 @@ fn seconds(ns: u64) -> String {
 /// The columns of mdb on two lines, ours on a third.
 fn columns() -> Vec<Column> {
     vec![
-        Column::right("bufctl", "ADDR", 16),
+        Column::right("bufctl", "ADDR", 16).piped(),
         Column::right("buffer", "BUFADDR", 16),
         Column::right("timestamp", "TIMESTAMP", 16),
         Column::right("thread", "THREAD", 16),

@@ -26,21 +26,23 @@ impl Pattern {
         (found & self.mask).wrapping_sub(self.value) < self.distance.max(1)
     }
 
-    /// Calls `each` with the address and the value of each unit that fits; `start` is a multiple of the unit.
-    fn search(&self, start: u64, bytes: &[u8], each: &mut impl FnMut(u64, u64)) {
+    /// Calls `each` with the address and the value of each unit that fits, until it returns false; `start` is a multiple
+    /// of the unit. False: it did.
+    fn search(&self, start: u64, bytes: &[u8], each: &mut impl FnMut(u64, u64) -> bool) -> bool {
         for (index, unit) in bytes.chunks_exact(self.size).enumerate() {
             let mut word = [0; 8];
             word[..self.size].copy_from_slice(unit);
             let found = u64::from_le_bytes(word);
-            if self.fits(found) {
-                each(start + (index * self.size) as u64, found);
+            if self.fits(found) && !each(start + (index * self.size) as u64, found) {
+                return false;
             }
         }
+        true
     }
 }
 
-/// Searches all readable mappings in a range of addresses and returns how many bytes that were. Pages that cannot be
-/// read are passed over.
+/// Searches all readable mappings in a range of addresses, until `each` returns false, and returns how many bytes that
+/// were. Pages that cannot be read are passed over.
 ///
 /// # Errors
 /// When it was cancelled.
@@ -48,7 +50,7 @@ pub fn memory(
     cx: &Context<'_>,
     pattern: &Pattern,
     range: Range<u64>,
-    mut each: impl FnMut(u64, u64),
+    mut each: impl FnMut(u64, u64) -> bool,
 ) -> Result<u64, Error> {
     let mut searched = 0;
     let mut buffer = vec![0; PIECE as usize];
@@ -63,8 +65,10 @@ pub fn memory(
             cx.cancel.check()?;
             let wanted = (end - at).min(PIECE) as usize;
             let got = cx.target.memory.read(at, &mut buffer[..wanted]).min(wanted);
-            pattern.search(at, &buffer[..got], &mut each);
             searched += got as u64;
+            if !pattern.search(at, &buffer[..got], &mut each) {
+                return Ok(searched);
+            }
             let step = match got as u64 {
                 0 => PAGE - at % PAGE,
                 // Whole units: what is cut at the end of readable memory is none.
