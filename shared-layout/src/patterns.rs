@@ -37,13 +37,14 @@ pub const UNINITIALIZED_PATTERN: u64 = 0xbadd_cafe_badd_cafe;
 pub const REDZONE_PATTERN: u64 = 0xfeed_face_feed_face;
 /// Fills every byte from the requested size to the trailer.
 pub const REDZONE_BYTE: u8 = 0xbb;
-/// `Trailer::state` = record address XOR this: allocated.
-pub const TRAILER_ALLOCATED: u64 = 0xa110_c8ed;
+/// `Trailer::state` = record address XOR this: allocated. The upper halves keep its last bytes, which are those before the start of
+/// the next buffer, from being zero: a zero is what is written there by mistake most often.
+pub const TRAILER_ALLOCATED: u64 = 0xa110_c8ed_a110_c8ed;
 /// `Trailer::state` = record address XOR this: free.
-pub const TRAILER_FREE: u64 = 0xf4ee_f4ee;
+pub const TRAILER_FREE: u64 = 0xf4ee_f4ee_f4ee_f4ee;
 
-/// Largest requested size that [`size_code`] can hold.
-pub const SIZE_CODE_MAX: u64 = (u32::MAX as u64 - 1) / 251;
+/// Largest requested size that [`redzone_word`] can hold: its code has four digits of base 255.
+pub const SIZE_CODE_MAX: u64 = (255_u64.pow(4) - 2) / 251;
 
 /// The size code of a request of `size` bytes: `251 * size + 1`, cut to 32 bits for sizes above
 /// [`SIZE_CODE_MAX`], which it then cannot give back. Multiply and add, so that an overwrite
@@ -63,10 +64,36 @@ pub const fn decode_size(code: u32) -> Option<u64> {
     }
 }
 
-/// The redzone word of an allocated buffer of `size` requested bytes.
+/// The redzone word of an allocated buffer of `size` requested bytes: half of the pattern, and the size code in digits of base
+/// 255, each plus one. So no byte of the word is zero, and a zero that is written over any of them shows.
 #[must_use]
 pub const fn redzone_word(size: u64) -> u64 {
-    (REDZONE_PATTERN & 0xffff_ffff) | ((size_code(size) as u64) << 32)
+    let code = size_code(size);
+    let digits = [
+        code % 255,
+        code / 255 % 255,
+        code / 65_025 % 255,
+        code / 16_581_375 % 255,
+    ];
+    let upper = digits[0] | digits[1] << 8 | digits[2] << 16 | digits[3] << 24;
+    (REDZONE_PATTERN & 0xffff_ffff) | ((upper as u64 + 0x0101_0101) << 32)
+}
+
+/// The requested size in the redzone word of an allocated buffer, or nothing when its upper half is damaged.
+#[must_use]
+pub const fn decode_redzone(word: u64) -> Option<u64> {
+    let bytes = (word >> 32).to_le_bytes();
+    if bytes[0] == 0 || bytes[1] == 0 || bytes[2] == 0 || bytes[3] == 0 {
+        return None;
+    }
+    let code = (bytes[0] as u64 - 1)
+        + (bytes[1] as u64 - 1) * 255
+        + (bytes[2] as u64 - 1) * 65_025
+        + (bytes[3] as u64 - 1) * 16_581_375;
+    if code > u32::MAX as u64 {
+        return None;
+    }
+    decode_size(code as u32)
 }
 
 /// `UmemRoot::state`.

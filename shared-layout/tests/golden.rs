@@ -48,5 +48,12 @@ fn size_codes_tell_a_size_from_damage() {
     for size in [0, 1, 50, 16384, SIZE_CODE_MAX] {
         assert_eq!(decode_size(size_code(size)), Some(size));
         assert_eq!(decode_size(size_code(size) ^ 1), None);
+        let word = umem_layout::redzone_word(size);
+        assert_eq!(umem_layout::decode_redzone(word), Some(size));
+        assert!(
+            word.to_le_bytes().iter().all(|&byte| byte != 0),
+            "{word:#x}"
+        );
+        assert_eq!(umem_layout::decode_redzone(word ^ 1 << 32), None);
     }
 }

@@ -84,8 +84,13 @@ fn chunk_size(size: usize, align: usize, flags: u32) -> usize {
 /// Derives the numbers of a cache from the size and alignment of its buffers, the debug flags, and the size of its slabs.
 fn describe(size: usize, align: usize, flags: u32, slab: usize) -> Cache {
     let tagged = flags & cache_flag::REDZONE != 0;
-    let trailer = if tagged { size.next_multiple_of(8) } else { 0 };
     let chunk = chunk_size(size, align, flags);
+    // At the very end of the chunk, so that a write before the start of the next buffer hits it.
+    let trailer = if tagged {
+        chunk - size_of::<Trailer>()
+    } else {
+        0
+    };
     let verify_max = match root().verify_max().get() as usize {
         0 => usize::MAX,
         bytes => bytes.next_multiple_of(8),

@@ -8,7 +8,7 @@ use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byt
 use core::sync::atomic::{AtomicU8, Ordering};
 use umem_layout::{
     AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
-    TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag, decode_size,
+    TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag, decode_redzone,
     error_code, operation, redzone_word,
 };
 
@@ -132,8 +132,7 @@ impl Buffer {
         if let Some(record) = self.record() {
             return Some(record.requested().get() as usize);
         }
-        let code = (self.trailer()?.redzone().get() >> 32) as u32;
-        decode_size(code)
+        decode_redzone(self.trailer()?.redzone().get())
             .map(|size| size as usize)
             .filter(|&size| size <= self.cache.buffer_size().get() as usize)
     }

@@ -11,7 +11,7 @@
 
 use umem_layout::{
     AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
-    TRAILER_FREE, Trailer, buffer_state, cache_flag, decode_size, redzone_word,
+    TRAILER_FREE, Trailer, buffer_state, cache_flag, decode_redzone, redzone_word,
 };
 
 use super::{Cancel, Cancelled};
@@ -269,7 +269,7 @@ impl Chunk<'_> {
     fn allocated(&self, requested: Option<u64>) -> Vec<Finding> {
         let redzone = self.word(self.trailer_offset);
         let requested = requested
-            .or_else(|| decode_size((redzone >> 32) as u32))
+            .or_else(|| decode_redzone(redzone))
             .filter(|&size| size <= self.trailer_offset);
         let mut findings = Vec::new();
         // Without a size nothing but the code itself can be wrong.

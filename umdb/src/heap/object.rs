@@ -1,6 +1,6 @@
 //! Buffers and blocks: what is known about each.
 
-use umem_layout::{AuditRecord, Trailer, buffer_state, cache_flag, decode_size, family};
+use umem_layout::{AuditRecord, Trailer, buffer_state, cache_flag, decode_redzone, family};
 
 use super::{Block, Cache, Heap, Slab};
 use crate::layout::Damage;
@@ -168,7 +168,7 @@ impl Heap {
 
     fn requested_by_trailer(&self, buffer: Buffer) -> Option<u64> {
         let trailer = self.trailer(Object::Buffer(buffer))?.ok()?;
-        decode_size((trailer.redzone >> 32) as u32)
+        decode_redzone(trailer.redzone)
     }
 
     /// Bytes of an object as the program may use them: what it asked for, else what there is.

@@ -1,6 +1,6 @@
 //! Audit records: of all buffers of a slab at once, and from the address of one to its object.
 
-use umem_layout::{AuditRecord, Plain, Trailer, decode_size};
+use umem_layout::{AuditRecord, Plain, Trailer, decode_redzone};
 
 use super::{Buffer, Heap, Object};
 use crate::layout::Damage;
@@ -140,7 +140,7 @@ impl Heap {
         for buffer in self.carved(slab).filter(|&buffer| self.is_held(buffer)) {
             let at = buffer.index as usize;
             let by_record = records.get(at).map(|record| u64::from(record.requested));
-            let by_trailer = || decode_size((trailers.get(at)?.redzone >> 32) as u32);
+            let by_trailer = || decode_redzone(trailers.get(at)?.redzone);
             let requested = by_record.or_else(by_trailer);
             each(buffer, requested.filter(|&bytes| bytes <= room));
         }
