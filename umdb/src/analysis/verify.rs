@@ -430,7 +430,7 @@ mod tests {
             assert_eq!(after_write(offset, &[1]), [(Fault::Signature, offset)]);
         }
         for offset in 68..72 {
-            assert_eq!(after_write(offset, &[1]), [(Fault::SizeCode, offset)]);
+            assert_eq!(after_write(offset, &[0]), [(Fault::SizeCode, offset)]);
         }
         for offset in 72..88 {
             assert_eq!(
