@@ -8,15 +8,39 @@
 mod allocdby;
 mod bufctl;
 mod bufctl_audit;
+mod count;
 // A file is called as its command, and there is a command `::dcmds`.
 #[allow(clippy::module_inception)]
 mod dcmds;
+mod dis;
+mod dump;
+mod echo;
+mod eval;
 mod findleaks;
+mod findstack;
 pub mod formats;
 mod freedby;
+mod getenv;
+mod grep;
+mod head;
 mod help;
+mod log;
+mod map;
+mod mappings;
+mod nm;
+mod objects;
 mod parts;
 mod quit;
+mod radix;
+mod regs;
+pub mod set;
+mod sort;
+mod source;
+mod stack;
+mod status;
+mod tail;
+mod threads;
+mod typeset;
 mod ugrep;
 mod umalog;
 mod umastat;
@@ -27,6 +51,8 @@ mod umem_malloc_dist;
 mod umem_malloc_info;
 mod umem_status;
 mod umem_verify;
+mod unset;
+mod vars;
 mod vmem;
 mod vmem_seg;
 mod walk;
@@ -45,12 +71,36 @@ pub const DCMDS: &[&Dcmd] = &[
     &allocdby::DCMD,
     &bufctl::DCMD,
     &bufctl_audit::DCMD,
+    &count::DCMD,
     &dcmds::DCMD,
+    &dis::DCMD,
+    &dump::DCMD,
+    &echo::DCMD,
+    &eval::DCMD,
     &findleaks::DCMD,
+    &findstack::DCMD,
     &formats::DCMD,
     &freedby::DCMD,
+    &getenv::DCMD,
+    &grep::DCMD,
+    &head::DCMD,
     &help::DCMD,
+    &log::DCMD,
+    &map::DCMD,
+    &mappings::DCMD,
+    &nm::DCMD,
+    &objects::DCMD,
     &quit::DCMD,
+    &radix::DCMD,
+    &regs::DCMD,
+    &set::DCMD,
+    &sort::DCMD,
+    &source::DCMD,
+    &stack::DCMD,
+    &status::DCMD,
+    &tail::DCMD,
+    &threads::DCMD,
+    &typeset::DCMD,
     &ugrep::DCMD,
     &umalog::DCMD,
     &umastat::DCMD,
@@ -61,6 +111,8 @@ pub const DCMDS: &[&Dcmd] = &[
     &umem_malloc_info::DCMD,
     &umem_status::DCMD,
     &umem_verify::DCMD,
+    &unset::DCMD,
+    &vars::DCMD,
     &vmem::DCMD,
     &vmem_seg::DCMD,
     &walk::DCMD,
@@ -71,7 +123,8 @@ pub const DCMDS: &[&Dcmd] = &[
 /// The command with a name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Dcmd> {
-    DCMDS.iter().copied().find(|dcmd| dcmd.name == name)
+    let by_name = DCMDS.iter().copied().find(|dcmd| dcmd.name == name);
+    by_name.or_else(|| find_shorthand(&format!("::{name}")).map(|(dcmd, _)| dcmd))
 }
 
 /// The command with an older name, such as `$C`, and the words that it stands for.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::text::sentence_text;
 use crate::report::{
-    Cell, Column, Frame, List, Piece, Report, Row, Section, Sentence, Stack, Table,
+    Cell, Column, DumpRow, Frame, List, Piece, Report, Row, Section, Sentence, Stack, Table,
 };
 
 /// The name of the schema.
@@ -37,6 +37,11 @@ fn section(section_: &Section) -> Value {
                 .collect();
             json!({"kind": "fields", "name": fields.key, "fields": map})
         }
+        Section::Dump(dump) => json!({
+            "kind": "dump",
+            "name": dump.key,
+            "rows": dump.rows.iter().map(dump_row).collect::<Vec<_>>(),
+        }),
         Section::Text(text) => json!({"kind": "text", "name": text.key, "text": text.body}),
         Section::Group(group) => json!({
             "kind": "group",
@@ -44,6 +49,16 @@ fn section(section_: &Section) -> Value {
             "sections": group.sections.iter().map(section).collect::<Vec<_>>(),
         }),
     }
+}
+
+/// Bytes that are not shown are two question marks.
+fn dump_row(row: &DumpRow) -> Value {
+    let bytes: String = row
+        .bytes
+        .iter()
+        .map(|byte| byte.map_or("??".to_owned(), |byte| format!("{byte:02x}")))
+        .collect();
+    json!({"address": hex(row.address), "bytes": bytes, "repeated": row.repeated})
 }
 
 /// The label of a field as a name: small letters, `_` for blanks.
@@ -136,8 +151,8 @@ fn hex(value: u64) -> Value {
     Value::String(format!("{value:#x}"))
 }
 
-fn cell(cell: &Cell) -> Value {
-    match cell {
+fn cell(value: &Cell) -> Value {
+    match value {
         Cell::Empty | Cell::Unknown => Value::Null,
         Cell::Address(value) | Cell::Value(value) => hex(*value),
         Cell::Bytes(value)
@@ -150,8 +165,10 @@ fn cell(cell: &Cell) -> Value {
         Cell::Percent(tenths) => (*tenths as f64 / 10.0).into(),
         Cell::Bar(part, whole) => (*part as f64 / (*whole).max(1) as f64).into(),
         Cell::Nested { name, .. } => name.as_str().into(),
+        Cell::Signed(value) => (*value).into(),
         Cell::ByteRange(least, most) => json!([least, most]),
-        Cell::Symbol(value) => frame(value),
+        Cell::Symbol(value) | Cell::Frame(value) => frame(value),
+        Cell::List(values) => values.iter().map(cell).collect(),
         Cell::Flags { bits, .. } => (*bits).into(),
         Cell::Memory(bytes) => bytes
             .iter()

@@ -3,6 +3,7 @@
 //! **Owns** how every typed cell looks. **May use** only `report`. **Promises** the column shapes of mdb's
 //! libumem commands, and in JSON real numbers, with addresses as hexadecimal strings.
 
+mod dump;
 mod json;
 mod text;
 

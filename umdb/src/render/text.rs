@@ -81,6 +81,7 @@ fn write_section(out: &mut String, section: &Section) {
                 );
             }
         }
+        Section::Dump(dump) => super::dump::write_dump(out, dump),
         Section::Text(text) => {
             out.push_str(&text.body);
             if !text.body.ends_with('\n') {
@@ -283,6 +284,7 @@ fn cell_text(cell: &Cell) -> String {
         Cell::Address(value) | Cell::Time(value) => format!("{value:x}"),
         Cell::Value(value) => format!("{value:#x}"),
         Cell::Bytes(value) | Cell::Count(value) | Cell::Number(value) => value.to_string(),
+        Cell::Signed(value) => value.to_string(),
         Cell::ByteRange(least, most) if least == most => least.to_string(),
         Cell::ByteRange(least, most) => format!("{least}-{most}"),
         Cell::Ago(ns) => format!("T-{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000),
@@ -292,6 +294,8 @@ fn cell_text(cell: &Cell) -> String {
             ns / 1_000_000 % 1000
         ),
         Cell::Symbol(frame) => symbol_text(frame),
+        Cell::Frame(frame) => frame_text(frame),
+        Cell::List(cells) => cells.iter().map(cell_text).collect::<Vec<_>>().join(" "),
         Cell::Flags { bits, digits } => format!("{bits:0width$x}", width = usize::from(*digits)),
         Cell::Memory(bytes) => memory_text(bytes),
         Cell::Scaled(bytes) => scaled_text(*bytes),

@@ -7,14 +7,17 @@
 //! Report ─┬─ sections ─┬─ Table   columns, rows (each with stacks), a total
 //!         │            ├─ List    items: one sentence each, with stacks
 //!         │            ├─ Fields  label and value
+//!         │            ├─ Dump    bytes of memory
 //!         │            ├─ Text    as it is
 //!         │            └─ Group   sections that belong together
 //!         ├─ warnings    what could not be had
 //!         └─ status      what it means for the exit status
 //! ```
 
+mod dump;
 mod table;
 
+pub use dump::{Dump, DumpRow};
 pub use table::{Align, Column, Row, Stack, StackView, Table, Total};
 
 /// The answer to one command.
@@ -138,6 +141,8 @@ pub enum Section {
     List(List),
     /// Labels and values.
     Fields(Fields),
+    /// Bytes of memory.
+    Dump(Dump),
     /// Text as it is.
     Text(Text),
     /// Sections that belong together.
@@ -152,7 +157,7 @@ impl Section {
                 .sections
                 .iter()
                 .for_each(|section| section.collect_piped(addresses)),
-            Self::List(_) | Self::Fields(_) | Self::Text(_) => {}
+            Self::List(_) | Self::Fields(_) | Self::Dump(_) | Self::Text(_) => {}
         }
     }
 }
@@ -166,7 +171,7 @@ macro_rules! section_from {
         }
     )* };
 }
-section_from!(Table List Fields Text Group);
+section_from!(Table List Fields Dump Text Group);
 
 /// Sentences, each with its stacks.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -203,6 +208,15 @@ pub struct Item {
     pub sentence: Sentence,
     /// The stacks that belong to it.
     pub stacks: Vec<Stack>,
+}
+
+impl From<Sentence> for Item {
+    fn from(sentence: Sentence) -> Self {
+        Self {
+            sentence,
+            stacks: Vec::new(),
+        }
+    }
 }
 
 /// Words and typed values in turn. Machines read the values by name, people read it all.
@@ -349,6 +363,8 @@ pub enum Cell {
     Count(u64),
     /// A number that names something, as a thread does.
     Number(u64),
+    /// A number with a sign.
+    Signed(i64),
     /// Nanoseconds of the target's monotonic clock.
     Time(u64),
     /// Nanoseconds before the newest event.
@@ -357,6 +373,10 @@ pub enum Cell {
     Duration(u64),
     /// A name for an address in code or data.
     Symbol(Frame),
+    /// A frame of a stack: the name, and where its source is.
+    Frame(Frame),
+    /// Several values.
+    List(Vec<Cell>),
     /// Bits, shown with this many hexadecimal digits.
     Flags {
         /// The bits.

@@ -47,6 +47,21 @@ pub struct Symbol {
     pub size: u64,
 }
 
+/// A symbol as its table has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed<'s> {
+    /// Its name, not demangled.
+    pub name: &'s str,
+    /// Its address in the target.
+    pub address: u64,
+    /// Its size in bytes; zero when the table does not say.
+    pub size: u64,
+    /// Other modules do not see it.
+    pub is_local: bool,
+    /// Another of its name goes before it.
+    pub is_weak: bool,
+}
+
 /// A frame of a thread's stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -251,6 +266,14 @@ impl Symbols {
     pub fn size_of(&self, id: TypeId) -> Option<u64> {
         let types = self.modules.get(id.module as usize)?.types()?;
         types.size(id.offset, 0)
+    }
+
+    /// The symbols of a module in order of address.
+    pub fn list(&self, module: &Module) -> Vec<Listed<'_>> {
+        let found = self.modules.iter().find(|m| m.module.start == module.start);
+        found.map_or(Vec::new(), |module| {
+            module.table(self.memory.as_ref()).list().collect()
+        })
     }
 
     /// Frames of a thread, innermost first, at most `max`.

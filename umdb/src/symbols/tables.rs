@@ -2,7 +2,7 @@
 
 use object::{Object, ObjectSymbol, SymbolKind};
 
-use super::{Symbol, files::Bytes};
+use super::{Listed, Symbol, files::Bytes};
 use crate::target::{Memory, Module};
 
 /// Symbols of one module at their addresses in the target, sorted.
@@ -95,6 +95,17 @@ impl Table {
             .iter()
             .find(|e| e.address == found.address && (e.size > 0) == (found.size > 0));
         best.map(|entry| (entry.address, entry.name.as_str()))
+    }
+
+    /// All symbols in order of address.
+    pub(super) fn list(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.entries.iter().map(|entry| Listed {
+            name: &entry.name,
+            address: entry.address,
+            size: entry.size,
+            is_local: entry.rank.1 == 2,
+            is_weak: entry.rank.1 == 1,
+        })
     }
 
     /// A symbol by its name, as in the table or demangled.

@@ -1,0 +1,57 @@
+//! Threads by their identifiers, and their stacks.
+
+use super::context::{Context, Error};
+use crate::{
+    report::{Frame, Report, Stack},
+    target::Thread,
+};
+
+/// Frames of a stack that are shown.
+pub const FRAMES_MAX: usize = 4096;
+
+impl<'a> Context<'a> {
+    /// The thread with an identifier; without one the current thread: the one that got the signal, else the first.
+    pub fn thread(&self, identifier: Option<u64>) -> Result<&'a Thread, Error> {
+        let threads = &self.target.threads;
+        match identifier {
+            None => threads
+                .first()
+                .ok_or_else(|| Error::failed("no process active")),
+            Some(wanted) => threads
+                .iter()
+                .find(|thread| u64::from(thread.tid) == wanted)
+                .ok_or_else(|| {
+                    Error::with_hint(
+                        format!("invalid thread identifier: {wanted:#x}"),
+                        "::threads lists them; write 0t before decimal ones",
+                    )
+                }),
+        }
+    }
+
+    /// The frames of a thread by name, innermost first. What could not be followed becomes a warning.
+    pub fn thread_stack(&self, thread: &Thread, report: &mut Report) -> Stack {
+        if thread.registers.is_none() {
+            report.incomplete(format!(
+                "the registers of thread {} could not be read",
+                thread.tid
+            ));
+        }
+        let frames = self.symbols.frames(self.target, thread, FRAMES_MAX);
+        let cut = (frames.len() == FRAMES_MAX).then_some("cut: there are more frames");
+        let frames = frames.iter().map(|frame| {
+            let place = if frame.interrupted {
+                self.symbols.lookup(frame.pc)
+            } else {
+                self.symbols.lookup_return(frame.pc)
+            };
+            Frame::from(place)
+        });
+        Stack {
+            key: "stack",
+            label: None,
+            frames: frames.collect(),
+            cut,
+        }
+    }
+}
