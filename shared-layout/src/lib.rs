@@ -18,10 +18,12 @@
 
 mod patterns;
 mod plain;
+mod snapshot;
 mod structs;
 
 pub use patterns::*;
 pub use plain::{Field, Plain, Published};
+pub use snapshot::*;
 pub use structs::*;
 
 /// All published structures in the order of [`UmemRoot::struct_sizes`].

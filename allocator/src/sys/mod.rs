@@ -9,4 +9,5 @@ pub mod environment;
 pub mod futex;
 pub mod memory;
 pub mod process;
+mod snapshot;
 pub mod tls;

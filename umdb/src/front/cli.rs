@@ -4,6 +4,8 @@ use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
+use crate::target::Attach;
+
 /// Looks at the heap of a process that runs under libumem.so, or at its core.
 #[derive(Debug, Parser)]
 #[command(
@@ -16,9 +18,15 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::Erro
                   Exit status: 0 nothing found, 1 found something, 2 could not do it, 3 incomplete answer."
 )]
 struct Arguments {
-    /// Stops the process while it is looked at
+    /// Looks at a process: at a frozen copy where that is possible, else it is stopped meanwhile
     #[arg(short, long, value_name = "PID", conflicts_with = "files")]
     pid: Option<u32>,
+    /// Stops the process while it is looked at
+    #[arg(long, requires = "pid", conflicts_with = "snapshot")]
+    hold: bool,
+    /// Looks at a frozen copy of the process, or not at all
+    #[arg(long, requires = "pid")]
+    snapshot: bool,
     #[command(flatten)]
     common: Common,
     /// A core file, or the program and its core file
@@ -81,8 +89,8 @@ pub(super) enum Task {
 
 /// What to look at.
 pub(super) enum What {
-    /// A live process.
-    Process(u32),
+    /// A live process, and how.
+    Process(u32, Attach),
     /// A core file, and its program when that was given.
     Core(PathBuf, Option<PathBuf>),
 }
@@ -115,10 +123,17 @@ pub(super) fn parse() -> Result<Options, ExitCode> {
 fn options(arguments: Arguments) -> Result<Options, String> {
     let Arguments {
         pid,
+        hold,
+        snapshot,
         common,
         files,
         command,
     } = arguments;
+    let how = match (hold, snapshot) {
+        (true, _) => Attach::Hold,
+        (_, true) => Attach::Snapshot,
+        _ => Attach::Best,
+    };
     let mut files = files.into_iter();
     let (common, task) = match (command, pid, files.next(), files.next()) {
         (
@@ -137,7 +152,7 @@ fn options(arguments: Arguments) -> Result<Options, String> {
                 error_exitcode,
             }),
         ),
-        (None, Some(pid), ..) => (common, Task::Look(What::Process(pid))),
+        (None, Some(pid), ..) => (common, Task::Look(What::Process(pid, how))),
         (None, None, Some(core), None) => (common, Task::Look(What::Core(core, None))),
         (None, None, Some(program), Some(core)) => {
             (common, Task::Look(What::Core(core, Some(program))))
@@ -191,7 +206,9 @@ mod tests {
     fn the_forms_of_the_command_are_understood() {
         Arguments::command().debug_assert();
         let options = parsed("umdb -p 12 -e ::a;::b -e ::c --json").unwrap();
-        assert!(matches!(options.task, Task::Look(What::Process(12))) && options.json);
+        assert!(
+            matches!(options.task, Task::Look(What::Process(12, Attach::Best))) && options.json
+        );
         assert_eq!(options.commands, ["::a;::b", "::c"]);
         assert!(matches!(
             parsed("umdb core").unwrap().task,

@@ -59,6 +59,8 @@ fn fail(failure: &Failure, output: &mut Output) -> u8 {
 
 /// Runs commands on a target: those given, else those of standard input.
 fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
+    let notes = opened.target.notes.iter();
+    notes.for_each(|note| output.error(note, None));
     let mut session = session(opened, output);
     let is_asked = commands.is_empty() && std::io::stdin().is_terminal();
     if !is_asked {

@@ -44,7 +44,7 @@ impl From<target::Error> for Failure {
 /// Opens a process or a core.
 pub(super) fn open(what: &What) -> Result<Opened, Failure> {
     let target = match what {
-        What::Process(pid) => Target::attach(*pid)?,
+        What::Process(pid, how) => Target::attach(*pid, *how)?,
         What::Core(core, program) => Target::open_core(core, program.as_deref())?,
     };
     model(target).map_err(|refused| refused.1)

@@ -1,15 +1,11 @@
 //! The files of a module: the one that was loaded, and the one with its debug information.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use object::{Object, read::elf::ElfFile64};
 
-use crate::target::{Memory, Module, Target, map_file};
+use crate::target::{Files, Memory, Module};
 
 /// A module without a file that is larger than this is not copied out of memory.
 const IMAGE_MAX: u64 = 1 << 20;
@@ -22,24 +18,26 @@ pub(super) enum Bytes {
 }
 
 impl Bytes {
-    pub(super) fn elf(&self) -> Option<ElfFile64<'_>> {
-        let bytes: &[u8] = match self {
+    fn bytes(&self) -> &[u8] {
+        match self {
             Self::File(map) => map,
             Self::Memory(bytes) => bytes,
-        };
-        ElfFile64::parse(bytes).ok()
+        }
+    }
+
+    pub(super) fn elf(&self) -> Option<ElfFile64<'_>> {
+        ElfFile64::parse(self.bytes()).ok()
     }
 }
 
 /// What a module was loaded from, if that is to be had and is the very file.
-pub(super) fn loaded(target: &Target, module: &Module) -> Option<Bytes> {
-    if let Some(file) = target.open_module_file(module) {
-        return Some(Bytes::File(Arc::new(map_file(&file)?)));
-    }
+pub(super) fn loaded(files: &Files, memory: &dyn Memory, module: &Module) -> Option<Bytes> {
     // The vdso is a whole ELF file in memory.
-    (module.path == "[vdso]")
-        .then(|| image(target.memory.as_ref(), module))
-        .flatten()
+    if module.path == "[vdso]" {
+        return image(memory, module);
+    }
+    let bytes = files.module(memory, module).ok()?;
+    Some(Bytes::File(Arc::new(bytes)))
 }
 
 fn image(memory: &dyn Memory, module: &Module) -> Option<Bytes> {
@@ -54,42 +52,56 @@ fn image(memory: &dyn Memory, module: &Module) -> Option<Bytes> {
     Some(Bytes::Memory(Arc::new(bytes)))
 }
 
-/// The root folder of a target's files.
-pub(super) fn root(target: &Target) -> PathBuf {
-    target
-        .pid()
-        .map_or_else(PathBuf::new, |pid| format!("/proc/{pid}/root").into())
-}
-
-/// The separate debug file of a module: by its build-id, else by the name in `.gnu_debuglink`.
-pub(super) fn debug(root: &Path, module: &Module, loaded: Option<&Bytes>) -> Option<Bytes> {
-    let mut paths = Vec::new();
-    if let Some(id) = module.build_id.as_deref().filter(|id| id.len() > 1) {
+/// The separate debug file of a module: by its build-id, else by the name and checksum in `.gnu_debuglink`.
+pub(super) fn debug(files: &Files, module: &Module, loaded: Option<&Bytes>) -> Option<Bytes> {
+    let by_id = module.build_id.as_deref().filter(|id| id.len() > 1);
+    if let Some(id) = by_id {
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        paths.push(format!(
-            "/usr/lib/debug/.build-id/{}/{}.debug",
-            &hex[..2],
-            &hex[2..]
-        ));
+        let (folder, name) = hex.split_at(2);
+        let path = format!("/usr/lib/debug/.build-id/{folder}/{name}.debug");
+        let is_it = |bytes: &Bytes| has_build_id(bytes, id);
+        if let Some(found) = files.find(&path).map(file).find(is_it) {
+            return Some(found);
+        }
     }
-    let link = loaded.and_then(|bytes| {
-        let (name, _) = bytes.elf()?.gnu_debuglink().ok()??;
-        Some(String::from_utf8_lossy(name).into_owned())
-    });
-    if let (Some(link), Some((folder, _))) = (link, module.path.rsplit_once('/')) {
-        paths.push(format!("{folder}/{link}"));
-        paths.push(format!("{folder}/.debug/{link}"));
-        paths.push(format!("/usr/lib/debug{folder}/{link}"));
-    }
-    let candidates = paths
+    let (name, checksum) = loaded.and_then(|bytes| {
+        let (name, checksum) = bytes.elf()?.gnu_debuglink().ok()??;
+        Some((String::from_utf8_lossy(name).into_owned(), checksum))
+    })?;
+    let (folder, _) = module.path.rsplit_once('/')?;
+    let paths = [
+        format!("{folder}/{name}"),
+        format!("{folder}/.debug/{name}"),
+        format!("/usr/lib/debug{folder}/{name}"),
+    ];
+    let is_it = |bytes: &Bytes| match by_id {
+        Some(id) => has_build_id(bytes, id),
+        None => checksum_of(bytes) == checksum,
+    };
+    paths
         .iter()
-        .flat_map(|path| [root.join(&path[1..]), PathBuf::from(path)]);
-    candidates.filter_map(|path| open(&path, module)).next()
+        .flat_map(|path| files.find(path))
+        .map(file)
+        .find(is_it)
 }
 
-/// Opens a debug file if its build-id is the module's, or the module has none to compare.
-fn open(path: &Path, module: &Module) -> Option<Bytes> {
-    let bytes = Bytes::File(Arc::new(map_file(&File::open(path).ok()?)?));
-    let found = bytes.elf()?.build_id().ok()?.map(<[u8]>::to_vec);
-    (module.build_id.is_none() || found == module.build_id).then_some(bytes)
+fn file(map: Mmap) -> Bytes {
+    Bytes::File(Arc::new(map))
+}
+
+fn has_build_id(bytes: &Bytes, id: &[u8]) -> bool {
+    let elf = bytes.elf();
+    elf.is_some_and(|elf| elf.build_id().ok().flatten() == Some(id))
+}
+
+/// The checksum of debuglink sections (CRC-32 as in zlib).
+fn checksum_of(bytes: &Bytes) -> u32 {
+    let mut crc = !0_u32;
+    for &byte in bytes.bytes() {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
 }

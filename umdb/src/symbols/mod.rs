@@ -10,9 +10,9 @@ mod tables;
 mod types;
 mod unwind;
 
-use std::{cell::OnceCell, fmt, path::PathBuf, sync::Arc};
+use std::{cell::OnceCell, fmt, sync::Arc};
 
-use crate::target::{Memory, Module, Registers, Target, Thread};
+use crate::target::{Files, Memory, Module, Registers, Target, Thread};
 use files::Bytes;
 use lines::{Dwarf, Lines};
 use tables::{Table, demangle};
@@ -91,55 +91,70 @@ pub struct StackRoots {
 
 /// Names of everything in one target.
 pub struct Symbols {
-    memory: Arc<dyn Memory>,
+    sources: Sources,
     modules: Vec<ModuleSymbols>,
+}
+
+/// Where names come from.
+struct Sources {
+    memory: Arc<dyn Memory>,
+    files: Files,
 }
 
 /// A module, whose files are opened when they are first needed.
 struct ModuleSymbols {
     module: Module,
-    loaded: Option<Bytes>,
+    loaded: OnceCell<Option<Bytes>>,
     debug: OnceCell<Option<Bytes>>,
     table: OnceCell<Table>,
     dwarf: OnceCell<Option<Arc<Dwarf>>>,
     lines: OnceCell<Option<Lines>>,
     types: OnceCell<Option<Types>>,
-    root: PathBuf,
 }
 
 impl ModuleSymbols {
-    fn debug(&self) -> Option<&Bytes> {
-        self.debug
-            .get_or_init(|| files::debug(&self.root, &self.module, self.loaded.as_ref()))
+    fn loaded(&self, sources: &Sources) -> Option<&Bytes> {
+        self.loaded
+            .get_or_init(|| files::loaded(&sources.files, sources.memory.as_ref(), &self.module))
             .as_ref()
     }
 
-    fn table(&self, memory: &dyn Memory) -> &Table {
+    fn debug(&self, sources: &Sources) -> Option<&Bytes> {
+        self.debug
+            .get_or_init(|| files::debug(&sources.files, &self.module, self.loaded(sources)))
+            .as_ref()
+    }
+
+    fn table(&self, sources: &Sources) -> &Table {
         self.table.get_or_init(|| {
-            let files: Vec<&Bytes> = self.debug().into_iter().chain(&self.loaded).collect();
-            Table::read(memory, &self.module, &files)
+            let files: Vec<&Bytes> = self
+                .debug(sources)
+                .into_iter()
+                .chain(self.loaded(sources))
+                .collect();
+            Table::read(sources.memory.as_ref(), &self.module, &files)
         })
     }
 
     /// That of the file itself, else that of its debug file.
-    fn dwarf(&self) -> Option<&Arc<Dwarf>> {
+    fn dwarf(&self, sources: &Sources) -> Option<&Arc<Dwarf>> {
         let read = || {
-            let own = self.loaded.as_ref().and_then(lines::dwarf);
-            own.or_else(|| self.debug().and_then(lines::dwarf))
+            let own = self.loaded(sources).and_then(lines::dwarf);
+            own.or_else(|| self.debug(sources).and_then(lines::dwarf))
         };
         self.dwarf.get_or_init(read).as_ref()
     }
 
-    fn line(&self, address: u64) -> Option<(String, u32)> {
+    fn line(&self, sources: &Sources, address: u64) -> Option<(String, u32)> {
         let lines = self
             .lines
-            .get_or_init(|| Lines::new(Arc::clone(self.dwarf()?)));
+            .get_or_init(|| Lines::new(Arc::clone(self.dwarf(sources)?)));
         lines.as_ref()?.at(address.wrapping_sub(self.module.bias))
     }
 
-    fn types(&self) -> Option<&Types> {
+    fn types(&self, sources: &Sources) -> Option<&Types> {
         self.types
-            .get_or_init(|| Some(Types::new(Arc::clone(self.dwarf()?))))
+            .get_or_init(|| Some(Types::new(Arc::clone(self.dwarf(sources)?))))
             .as_ref()
     }
 }
@@ -156,16 +171,18 @@ impl Symbols {
     pub fn new(target: &Target) -> Symbols {
         let modules = target.modules.iter().map(|module| ModuleSymbols {
             module: module.clone(),
-            loaded: files::loaded(target, module),
+            loaded: OnceCell::new(),
             debug: OnceCell::new(),
             table: OnceCell::new(),
             dwarf: OnceCell::new(),
             lines: OnceCell::new(),
             types: OnceCell::new(),
-            root: files::root(target),
         });
         Symbols {
-            memory: target.memory.clone(),
+            sources: Sources {
+                memory: target.memory.clone(),
+                files: target.files().clone(),
+            },
             modules: modules.collect(),
         }
     }
@@ -195,8 +212,8 @@ impl Symbols {
             };
         };
         let module = &found.module;
-        let symbol = found.table(self.memory.as_ref()).at(probe);
-        let (file, line) = found.line(probe).unzip();
+        let symbol = found.table(&self.sources).at(probe);
+        let (file, line) = found.line(&self.sources, probe).unzip();
         Place {
             address,
             object: Some(module.name.clone()),
@@ -227,7 +244,7 @@ impl Symbols {
         program
             .chain(others)
             .filter(fits)
-            .find_map(|module| module.table(self.memory.as_ref()).named(symbol))
+            .find_map(|module| module.table(&self.sources).named(symbol))
     }
 
     /// The type with a name (`struct session`, `ns::Type`); the main program is asked first. It may take a while where
@@ -238,7 +255,7 @@ impl Symbols {
         let mut modules: Vec<(u32, &ModuleSymbols)> = (0..).zip(&self.modules).collect();
         modules.sort_by_key(|(_, module)| order(module));
         modules.into_iter().find_map(|(module, symbols)| {
-            let offset = symbols.types()?.named(name)?;
+            let offset = symbols.types(&self.sources)?.named(name)?;
             Some(TypeId { module, offset })
         })
     }
@@ -249,7 +266,7 @@ impl Symbols {
         let holds = |module: &ModuleSymbols| module.module.segment_at(address).is_some();
         let (module, symbols) = (0..).zip(&self.modules).find(|(_, module)| holds(module))?;
         let at = address.wrapping_sub(symbols.module.bias);
-        let offset = symbols.types()?.of_variable(at)?;
+        let offset = symbols.types(&self.sources)?.of_variable(at)?;
         Some(TypeId { module, offset })
     }
 
@@ -257,14 +274,18 @@ impl Symbols {
     #[must_use]
     pub fn type_at(&self, id: TypeId) -> Option<Type<TypeId>> {
         let module = id.module;
-        let found = self.modules.get(module as usize)?.types()?.at(id.offset)?;
+        let found = self
+            .modules
+            .get(module as usize)?
+            .types(&self.sources)?
+            .at(id.offset)?;
         Some(found.map(|offset| TypeId { module, offset }))
     }
 
     /// Bytes of a value of a type, where known.
     #[must_use]
     pub fn size_of(&self, id: TypeId) -> Option<u64> {
-        let types = self.modules.get(id.module as usize)?.types()?;
+        let types = self.modules.get(id.module as usize)?.types(&self.sources)?;
         types.size(id.offset, 0)
     }
 
@@ -272,7 +293,7 @@ impl Symbols {
     pub fn list(&self, module: &Module) -> Vec<Listed<'_>> {
         let found = self.modules.iter().find(|m| m.module.start == module.start);
         found.map_or(Vec::new(), |module| {
-            module.table(self.memory.as_ref()).list().collect()
+            module.table(&self.sources).list().collect()
         })
     }
 
@@ -302,9 +323,9 @@ impl Symbols {
     fn step(&self, frame: &Frame) -> Option<unwind::Step> {
         let found = self.module_at(frame.pc.wrapping_sub(u64::from(!frame.interrupted)))?;
         unwind::step(
-            self.memory.as_ref(),
+            self.sources.memory.as_ref(),
             &found.module,
-            found.loaded.as_ref()?,
+            found.loaded(&self.sources)?,
             frame,
         )
     }

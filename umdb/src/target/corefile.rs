@@ -4,18 +4,14 @@
 //! leaves out, the file that was mapped there, if its build-id is that of the module in the core. A core that was cut off
 //! still answers for what is left of it.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use memmap2::Mmap;
 
 use super::{
-    Error, Kind, Mapping, Memory, Module, Registers, Target, Thread, auxiliary_from, live, modules,
-    plain,
+    Error, Files, Kind, Mapping, Memory, Module, Registers, Target, Thread, auxiliary_from,
+    files::{map_file, open_regular},
+    live, modules, plain,
 };
 
 const HEADER: usize = 64;
@@ -165,7 +161,8 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
         backing: Vec::new(),
     };
     let found = modules::find(&memory, &mappings, &notes.auxv);
-    memory.backing = backing(&found, &notes.files, program, &mut warnings);
+    let files = Files::of_core(program, None);
+    memory.backing = backing(&memory, &found, &notes.files, &files, &mut warnings);
     // With the files' pages there may be more to see: program headers of modules whose first page is missing.
     let modules = modules::find(&memory, &mappings, &notes.auxv);
     live::warn_of_registers(&notes.threads, &mut warnings);
@@ -186,14 +183,16 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
         signal: notes.signal.filter(|&signal| signal != 0),
         arguments: notes.arguments,
         warnings,
+        notes: Vec::new(),
+        frozen: false,
         exit: None,
         hold: None,
         run: None,
-        program: program.map(Path::to_owned),
+        files,
     })
 }
 
-pub(super) fn map(path: &Path) -> Result<Mmap, Error> {
+fn map(path: &Path) -> Result<Mmap, Error> {
     let cannot = |error: &std::io::Error| {
         Error::new(format!(
             "cannot open '{}': {}",
@@ -201,23 +200,15 @@ pub(super) fn map(path: &Path) -> Result<Mmap, Error> {
             plain(error)
         ))
     };
-    let file = File::open(path).map_err(|error| cannot(&error))?;
-    let metadata = file.metadata().map_err(|error| cannot(&error))?;
-    if metadata.is_dir() {
-        return Err(Error::new(format!(
-            "cannot open '{}': it is a directory",
-            path.display()
-        )));
-    }
-    if metadata.len() == 0 {
+    let file = open_regular(path).map_err(|error| cannot(&error))?;
+    let bytes = map_file(&file).map_err(|error| cannot(&error))?;
+    if bytes.is_empty() {
         return Err(Error::new(format!(
             "'{}' is not a core file: it is empty",
             path.display()
         )));
     }
-    // SAFETY: the mapping is private and only read. A file that is cut off meanwhile would end umdb by SIGBUS,
-    // as any debugger that maps its cores.
-    unsafe { Mmap::map(&file) }.map_err(|error| cannot(&error))
+    Ok(bytes)
 }
 
 fn program_headers(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
@@ -488,63 +479,42 @@ fn mappings(segments: &[Segment], files: &[FileRange]) -> Vec<Mapping> {
 
 /// Files on this machine that are the ones that were mapped.
 fn backing(
+    memory: &CoreMemory,
     found: &[Module],
-    files: &[FileRange],
-    program: Option<&Path>,
+    ranges: &[FileRange],
+    files: &Files,
     warnings: &mut Vec<String>,
 ) -> Vec<Backing> {
     let mut opened: BTreeMap<&str, Option<Arc<Mmap>>> = BTreeMap::new();
     let mut backing = Vec::new();
-    for file in files {
+    for range in ranges {
         let Some(module) = found
             .iter()
-            .find(|module| module.path == file.path.trim_end_matches(" (deleted)"))
+            .find(|module| module.path == range.path.trim_end_matches(" (deleted)"))
         else {
             continue;
         };
-        let mapped = opened
-            .entry(&module.path)
-            .or_insert_with(|| open_module(module, program, warnings));
+        let mapped =
+            opened
+                .entry(&module.path)
+                .or_insert_with(|| match files.module(memory, module) {
+                    Ok(mapped) => Some(Arc::new(mapped)),
+                    Err(why) => {
+                        warnings.push(format!(
+                            "{}: {why}; its names and its unwritten pages are missing",
+                            module.path
+                        ));
+                        None
+                    }
+                });
         if let Some(mapped) = mapped {
             backing.push(Backing {
-                start: file.start,
-                end: file.end,
-                offset: file.offset,
+                start: range.start,
+                end: range.end,
+                offset: range.offset,
                 file: mapped.clone(),
             });
         }
     }
     backing
-}
-
-fn open_module(
-    module: &Module,
-    program: Option<&Path>,
-    warnings: &mut Vec<String>,
-) -> Option<Arc<Mmap>> {
-    let given = program.filter(|_| module.is_program);
-    let path: PathBuf = given.map_or_else(|| PathBuf::from(&module.path), Path::to_owned);
-    match checked_map(&path, module) {
-        Ok(mapped) => Some(Arc::new(mapped)),
-        Err(why) => {
-            if given.is_some() || module.path.starts_with('/') {
-                warnings.push(format!(
-                    "{}: {why}; its names and its unwritten pages are missing",
-                    path.display()
-                ));
-            }
-            None
-        }
-    }
-}
-
-/// Maps a file if its build-id is that of the module.
-fn checked_map(path: &Path, module: &Module) -> Result<Mmap, String> {
-    let mapped = map(path).map_err(|error| error.what)?;
-    match super::file_build_id(&mapped) {
-        found if module.build_id.is_some() && found != module.build_id => {
-            Err("is another file than the one that was loaded (other build-id)".to_owned())
-        }
-        _ => Ok(mapped),
-    }
 }

@@ -1,8 +1,8 @@
 //! A live process: its threads are stopped by a tracer thread of ours, and its memory is read through /proc.
 //!
-//! ptrace belongs to the thread that attached, so a thread of its own does it all: it seizes every thread of the process,
-//! reads registers, reports, waits, and lets go. Nothing is written to the process, so that the kernel
-//! restores it completely when umdb dies, by whatever signal.
+//! ptrace belongs to the thread that attached, so a thread of its own does it all: it stops every thread of the process,
+//! reads registers, makes a frozen copy where that is possible and lets the process go, or else holds it until it is told to let
+//! go. Whenever umdb dies, the kernel lets go of the process as it was.
 
 use std::{
     fs::File,
@@ -15,21 +15,13 @@ use std::{
     thread::JoinHandle,
 };
 
-use nix::{
-    errno::Errno,
-    libc,
-    sys::{
-        ptrace,
-        signal::Signal,
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::Pid,
+use super::{
+    Attach, Error, Files, Kind, Mapping, Memory, Target, Thread,
+    keep::Kept,
+    modules, procfs,
+    snapshot::{self, Frozen, Refusal, Stub},
+    stop::{self, Stopped},
 };
-
-use super::{Error, Kind, Memory, Registers, Target, Thread, modules, procfs};
-
-/// Times that the list of threads is read until it no longer changes.
-const ROUNDS_MAX: usize = 100;
 
 /// Memory of a process, through /proc/PID/mem: readable pages, and those that are protected as well.
 pub(super) struct ProcessMemory {
@@ -65,14 +57,40 @@ impl Memory for ProcessMemory {
     }
 }
 
-/// A thread that was stopped, with the signal that it was about to get.
-struct Held {
-    tid: Pid,
-    pending: Option<Signal>,
-    registers: Option<Registers>,
+/// Memory of a frozen copy: what it lacks was kept.
+struct FrozenMemory {
+    copy: ProcessMemory,
+    kept: Kept,
 }
 
-/// Keeps a process stopped until it is dropped.
+impl Memory for FrozenMemory {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        let mut done = 0;
+        while let Some(at) = address
+            .checked_add(done as u64)
+            .filter(|_| done < buffer.len())
+        {
+            let rest = &mut buffer[done..];
+            let wanted =
+                usize::try_from(self.kept.gap(at)).map_or(rest.len(), |gap| gap.min(rest.len()));
+            let got = match self.kept.piece(at) {
+                Some(piece) => {
+                    let count = piece.len().min(rest.len());
+                    rest[..count].copy_from_slice(&piece[..count]);
+                    count
+                }
+                None => self.copy.read(at, &mut rest[..wanted]),
+            };
+            if got == 0 {
+                break;
+            }
+            done += got;
+        }
+        done
+    }
+}
+
+/// Keeps a process stopped, or its copy alive, until it is dropped.
 struct Hold {
     release: Mutex<Option<Sender<()>>>,
     tracer: Mutex<Option<JoinHandle<()>>>,
@@ -93,48 +111,60 @@ impl Drop for Hold {
     }
 }
 
-/// Stops process `pid` and captures it.
-pub(super) fn attach(pid: u32) -> Result<Target, Error> {
+/// What the tracer captured.
+struct Captured {
+    threads: Vec<Thread>,
+    mappings: Vec<Mapping>,
+    memory: Arc<dyn Memory>,
+    /// Process whose files and auxiliary vector are those of the target.
+    process: u32,
+    frozen: bool,
+    warnings: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Captures process `pid`.
+pub(super) fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
     check(pid)?;
     let (report, reported) = channel();
     let (release, released) = channel();
     let tracer = std::thread::Builder::new()
         .name("tracer".to_owned())
-        .spawn(move || trace(pid, &report, &released))
+        .spawn(move || trace(pid, how, &report, &released))
         .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
     let hold = Hold {
         release: Mutex::new(Some(release)),
         tracer: Mutex::new(Some(tracer)),
     };
-    let (threads, mut warnings) = reported.recv().unwrap_or_else(|_| {
+    let captured = reported.recv().unwrap_or_else(|_| {
         Err(Error::new(format!(
             "cannot attach to {pid}: the tracer ended"
         )))
     })?;
-    let memory = ProcessMemory::open(pid).map_err(|error| not_readable(pid, &error))?;
-    let mappings = procfs::mappings(pid)?;
-    if mappings.is_empty() {
+    let process = captured.process;
+    if captured.mappings.is_empty() {
         return Err(Error::new(format!(
             "cannot attach to {pid}: it has no memory (kernel thread, or about to end)"
         )));
     }
-    let auxv = procfs::auxiliary(pid);
-    warn_of_registers(&threads, &mut warnings);
+    let auxv = procfs::auxiliary(process);
     Ok(Target {
         kind: Kind::Live { pid },
-        modules: modules::find(&memory, &mappings, &auxv),
-        memory: Arc::new(memory),
-        mappings,
+        modules: modules::find(captured.memory.as_ref(), &captured.mappings, &auxv),
+        memory: captured.memory,
+        mappings: captured.mappings,
         auxv,
-        threads,
-        executable: procfs::executable(pid),
+        threads: captured.threads,
+        executable: procfs::executable(process),
         signal: None,
-        arguments: procfs::arguments(pid),
-        warnings,
+        arguments: procfs::arguments(process),
+        warnings: captured.warnings,
+        notes: captured.notes,
+        frozen: captured.frozen,
         exit: None,
         hold: Some(Box::new(hold)),
         run: None,
-        program: None,
+        files: Files::of_process(process),
     })
 }
 
@@ -162,11 +192,8 @@ fn check(pid: u32) -> Result<(), Error> {
     if pid == std::process::id() {
         return Err(cannot("attempt to grab self"));
     }
-    let Some(state) = procfs::status_field(pid, "State") else {
+    if procfs::status_field(pid, "State").is_none() {
         return Err(cannot("no such process"));
-    };
-    if state.starts_with('Z') || state.starts_with('X') {
-        return Err(cannot("it is a zombie process"));
     }
     if let Some(group) = procfs::status_field(pid, "Tgid").filter(|group| *group != pid.to_string())
     {
@@ -175,13 +202,20 @@ fn check(pid: u32) -> Result<(), Error> {
             format!("umdb -p {group}"),
         ));
     }
+    // A leader may have ended before the others.
+    if procfs::threads(pid)
+        .iter()
+        .all(|&tid| procfs::has_ended(pid, tid))
+    {
+        return Err(cannot("it is a zombie process"));
+    }
     match procfs::status_field(pid, "TracerPid").as_deref() {
         Some("0") | None => Ok(()),
         Some(tracer) => Err(cannot(&format!("it is traced by process {tracer}"))),
     }
 }
 
-fn permission_hint() -> String {
+pub(super) fn permission_hint() -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     match scope.trim() {
         "" | "0" => "run umdb as the user who owns the process, or with CAP_SYS_PTRACE".to_owned(),
@@ -191,137 +225,105 @@ fn permission_hint() -> String {
 
 // ---- on the tracer thread ----
 
-type Report = Result<(Vec<Thread>, Vec<String>), Error>;
+type Report = Result<Captured, Error>;
 
-fn trace(pid: u32, report: &Sender<Report>, released: &Receiver<()>) {
-    let mut held = Vec::new();
-    let result = stop_all(pid, &mut held);
-    let threads = held.iter().map(|held| thread(pid, held)).collect();
-    let sent = report.send(result.map(|warnings| (threads, warnings)));
-    if sent.is_ok() {
+fn trace(pid: u32, how: Attach, report: &Sender<Report>, released: &Receiver<()>) {
+    let mut keeper = None;
+    let result = capture(pid, how, &mut keeper);
+    if report.send(result).is_ok() {
         // Ends when the other side is dropped.
         let _ = released.recv();
     }
-    for held in &held {
-        // A thread that has been killed meanwhile needs no letting go.
-        let _ = ptrace::detach(held.tid, held.pending);
-    }
+    drop(keeper);
 }
 
-fn thread(pid: u32, held: &Held) -> Thread {
-    let tid = held.tid.as_raw() as u32;
-    Thread {
-        tid,
-        name: procfs::thread_name(pid, tid),
-        registers: held.registers,
-        at_exit: false,
-    }
+/// What has to live as long as the target: its drop lets the process go, or kills the copy.
+enum Keeper {
+    Process(#[allow(dead_code)] Stopped),
+    Copy(#[allow(dead_code)] Frozen),
 }
 
-/// Stops every thread, those too that are made meanwhile.
-fn stop_all(pid: u32, held: &mut Vec<Held>) -> Result<Vec<String>, Error> {
-    let mut warnings = Vec::new();
-    let mut known: Vec<u32> = Vec::new();
-    for _ in 0..ROUNDS_MAX {
-        let new: Vec<u32> = procfs::threads(pid)
-            .into_iter()
-            .filter(|tid| !known.contains(tid))
-            .collect();
-        if new.is_empty() {
-            // The leader first.
-            held.sort_by_key(|held| (held.tid.as_raw() as u32 != pid, held.tid));
-            return if held.is_empty() {
-                Err(Error::new(format!(
-                    "cannot attach to {pid}: no such process"
-                )))
-            } else {
-                Ok(warnings)
-            };
-        }
-        known.extend(&new);
-        seize(pid, &new, held, &mut warnings)?;
+fn capture(pid: u32, how: Attach, keeper: &mut Option<Keeper>) -> Report {
+    if how == Attach::Hold {
+        return hold(pid, keeper, Vec::new());
     }
-    warnings.push(format!(
-        "process {pid} makes threads faster than they can be stopped: some were missed"
-    ));
-    Ok(warnings)
-}
-
-fn seize(
-    pid: u32,
-    tids: &[u32],
-    held: &mut Vec<Held>,
-    warnings: &mut Vec<String>,
-) -> Result<(), Error> {
-    let mut seized = Vec::new();
-    for &tid in tids {
-        let thread = Pid::from_raw(tid as i32);
-        match ptrace::seize(thread, ptrace::Options::empty())
-            .and_then(|()| ptrace::interrupt(thread))
-        {
-            Ok(()) => seized.push(thread),
-            Err(Errno::ESRCH) => {}
-            Err(Errno::EPERM) if held.is_empty() && seized.is_empty() => {
-                return Err(Error::hinted(
-                    format!("cannot attach to {pid}: permission denied"),
-                    permission_hint(),
-                ));
-            }
-            Err(error) => warnings.push(format!(
-                "thread {tid} could not be stopped: {}",
-                error.desc()
-            )),
-        }
-    }
-    held.extend(seized.into_iter().filter_map(stopped));
-    Ok(())
-}
-
-/// Waits until a seized thread has stopped. None: it has ended instead.
-fn stopped(tid: Pid) -> Option<Held> {
-    let pending = loop {
-        match waitpid(tid, Some(WaitPidFlag::__WALL)) {
-            // Our interrupt, or a stop of the whole process.
-            Ok(WaitStatus::PtraceEvent(..)) => break None,
-            // A signal came first; it is handed on when the thread is let go.
-            Ok(WaitStatus::Stopped(_, signal)) => break Some(signal),
-            Err(Errno::EINTR) => {}
-            _ => return None,
-        }
+    let why = match frozen(pid, keeper)? {
+        Ok(captured) => return Ok(captured),
+        Err(why) => why,
     };
-    Some(Held {
-        tid,
-        pending,
-        registers: registers(tid),
-    })
+    if how == Attach::Snapshot {
+        return Err(Error::hinted(
+            format!("cannot take a snapshot of process {pid}: {why}"),
+            "--hold stops it while it is looked at",
+        ));
+    }
+    let note = format!("process {pid} is stopped while it is looked at: no snapshot of it, {why}");
+    hold(pid, keeper, vec![note])
 }
 
-/// Registers of a stopped thread of this tracer.
-pub(super) fn registers(tid: Pid) -> Option<Registers> {
-    let regs: libc::user_regs_struct = ptrace::getregs(tid).ok()?;
-    Some(Registers {
-        r15: regs.r15,
-        r14: regs.r14,
-        r13: regs.r13,
-        r12: regs.r12,
-        rbp: regs.rbp,
-        rbx: regs.rbx,
-        r11: regs.r11,
-        r10: regs.r10,
-        r9: regs.r9,
-        r8: regs.r8,
-        rax: regs.rax,
-        rcx: regs.rcx,
-        rdx: regs.rdx,
-        rsi: regs.rsi,
-        rdi: regs.rdi,
-        orig_rax: regs.orig_rax,
-        rip: regs.rip,
-        cs: regs.cs,
-        eflags: regs.eflags,
-        rsp: regs.rsp,
-        ss: regs.ss,
-        fs_base: regs.fs_base,
-        gs_base: regs.gs_base,
-    })
+/// Stops a process until it is let go.
+fn hold(pid: u32, keeper: &mut Option<Keeper>, notes: Vec<String>) -> Report {
+    let mut stopped = stop::stop_all(pid)?;
+    let process = procfs::reachable(pid);
+    let memory = ProcessMemory::open(process).map_err(|error| not_readable(pid, &error))?;
+    let captured = Captured {
+        threads: named(pid, stopped.threads()),
+        mappings: procfs::mappings(process)?,
+        memory: Arc::new(memory),
+        process,
+        frozen: false,
+        warnings: std::mem::take(&mut stopped.warnings),
+        notes,
+    };
+    *keeper = Some(Keeper::Process(stopped));
+    Ok(captured)
+}
+
+/// Stops a process, copies it and lets it go. Inner error: why there is no copy; the process runs then.
+fn frozen(pid: u32, keeper: &mut Option<Keeper>) -> Result<Result<Captured, Refusal>, Error> {
+    if let Some(why) = snapshot::refusal(pid) {
+        return Ok(Err(why));
+    }
+    let Some(stub) = find_stub(pid) else {
+        return Ok(Err("it has no code of libumem.so for that".to_owned()));
+    };
+    let mut stopped = stop::stop_all(pid)?;
+    let mappings = procfs::mappings(procfs::reachable(pid))?;
+    let child = match snapshot::take(pid, stub, &stopped.held, &mappings) {
+        Ok(child) => child,
+        Err(why) => return Ok(Err(why)),
+    };
+    let threads = stopped.threads();
+    stopped.release();
+    child.copy.close_files();
+    let process = child.copy.pid();
+    let memory = ProcessMemory::open(process).map_err(|error| not_readable(process, &error))?;
+    *keeper = Some(Keeper::Copy(child.copy));
+    Ok(Ok(Captured {
+        threads: named(pid, threads),
+        mappings,
+        memory: Arc::new(FrozenMemory {
+            copy: memory,
+            kept: child.kept,
+        }),
+        process,
+        frozen: true,
+        warnings: std::mem::take(&mut stopped.warnings),
+        notes: Vec::new(),
+    }))
+}
+
+/// Where the code for snapshots is.
+fn find_stub(pid: u32) -> Option<Stub> {
+    let process = procfs::reachable(pid);
+    let memory = ProcessMemory::open(process).ok()?;
+    let modules = modules::find(&memory, &procfs::mappings(process).ok()?, &[]);
+    Stub::find(&memory, &modules)
+}
+
+fn named(pid: u32, mut threads: Vec<Thread>) -> Vec<Thread> {
+    for thread in &mut threads {
+        thread.name = procfs::thread_name(pid, thread.tid);
+    }
+    threads
 }

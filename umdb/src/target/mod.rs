@@ -6,17 +6,23 @@
 //! go unharmed on drop, error and Ctrl-C, and no ptrace call outside of this folder.
 
 mod corefile;
+mod files;
 mod image;
+mod keep;
 mod live;
 mod modules;
 mod procfs;
+mod restart;
 mod run;
+mod snapshot;
+mod stop;
+mod trace;
 
+pub use files::Files;
 pub use image::Image;
 
 use std::{
     ffi::OsString,
-    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -65,7 +71,7 @@ pub trait Memory: Send + Sync {
 /// What kind of target it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A live process, stopped while the target is open.
+    /// A live process: a frozen copy of it, or itself, stopped while the target is open.
     Live {
         /// Process identifier.
         pid: u32,
@@ -211,6 +217,10 @@ pub struct Target {
     pub arguments: Option<String>,
     /// What could not be had: one line each. A verdict about leaks needs all threads' registers.
     pub warnings: Vec<String>,
+    /// How the target came to be what it is, where a user would not expect it: one line each.
+    pub notes: Vec<String>,
+    /// It is a frozen copy of a live process, which runs on.
+    pub frozen: bool,
     /// How the process of `Kind::Exiting` is about to end.
     pub exit: Option<ExitKind>,
     /// Keeps the process stopped; its drop lets it go.
@@ -218,8 +228,20 @@ pub struct Target {
     hold: Option<Box<dyn Send + Sync>>,
     /// The program that was run.
     run: Option<Arc<run::Hold>>,
-    /// The executable that was given beside a core.
-    program: Option<PathBuf>,
+    /// Where its files are.
+    files: Files,
+}
+
+/// How a live process is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attach {
+    /// A frozen copy where that is possible, else the process itself.
+    #[default]
+    Best,
+    /// The process is stopped as long as the target is open.
+    Hold,
+    /// A frozen copy or nothing.
+    Snapshot,
 }
 
 /// Why a target could not be opened, or a process not run.
@@ -271,9 +293,10 @@ impl ExitKind {
 }
 
 impl Target {
-    /// Stops all threads of process `pid` and captures its state. It goes on when the target is dropped.
-    pub fn attach(pid: u32) -> Result<Target, Error> {
-        live::attach(pid)
+    /// Stops all threads of process `pid` and captures its state. It goes on at once where a frozen copy can
+    /// be made, else when the target is dropped.
+    pub fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
+        live::attach(pid, how)
     }
 
     /// Runs a program until all its threads stand at their end.
@@ -306,10 +329,12 @@ impl Target {
             signal: None,
             arguments: None,
             warnings: Vec::new(),
+            notes: Vec::new(),
+            frozen: false,
             exit: None,
             hold: None,
             run: None,
-            program: None,
+            files: Files::default(),
         }
     }
 
@@ -342,26 +367,9 @@ impl Target {
             .find(|m| m.segment_at(address).is_some())
     }
 
-    /// Opens the file of a module, if it is the very file that is loaded (same build-id).
-    pub fn open_module_file(&self, module: &Module) -> Option<File> {
-        let path = self.module_path(module)?;
-        let file = File::open(path).ok()?;
-        let bytes = map_file(&file)?;
-        (module.build_id.is_none() || file_build_id(&bytes) == module.build_id).then_some(file)
-    }
-
-    /// Where the file of a module is found from here.
-    pub fn module_path(&self, module: &Module) -> Option<PathBuf> {
-        if !module.path.starts_with('/') {
-            return None;
-        }
-        match (&self.program, self.pid()) {
-            (Some(program), _) if module.is_program => Some(program.clone()),
-            // The link leads to the very file, even when it was deleted.
-            (_, Some(pid)) if module.is_program => Some(format!("/proc/{pid}/exe").into()),
-            (_, Some(pid)) => Some(format!("/proc/{pid}/root{}", module.path).into()),
-            (_, None) => Some(PathBuf::from(&module.path)),
-        }
+    /// Where files of the target are found from here.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 }
 
@@ -407,20 +415,4 @@ fn auxiliary_from(bytes: &[u8]) -> Vec<(u64, u64)> {
         .chunks_exact(16)
         .map(|pair| (word(&pair[..8]), word(&pair[8..])));
     pairs.take_while(|&(key, _)| key != 0).collect()
-}
-
-/// Maps a file for reading.
-pub(crate) fn map_file(file: &File) -> Option<memmap2::Mmap> {
-    // SAFETY: the mapping is private and only read. A file that is cut off meanwhile would end umdb by SIGBUS.
-    unsafe { memmap2::Mmap::map(file) }.ok()
-}
-
-/// The build-id in an ELF file.
-fn file_build_id(bytes: &[u8]) -> Option<Vec<u8>> {
-    use object::Object;
-    object::File::parse(bytes)
-        .ok()?
-        .build_id()
-        .ok()?
-        .map(<[u8]>::to_vec)
 }

@@ -26,6 +26,28 @@ pub(super) fn threads(pid: u32) -> Vec<u32> {
     tids
 }
 
+/// State of a thread as a letter: R, S, D, T, t, Z, X.
+pub(super) fn thread_state(pid: u32, tid: u32) -> Option<char> {
+    let stat = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    // The name stands in brackets, and may hold any character.
+    let after = stat.iter().rposition(|&byte| byte == b')')?;
+    stat.get(after + 2).map(|&state| char::from(state))
+}
+
+/// A thread that is dead, or that nobody has heard of.
+pub(super) fn has_ended(pid: u32, tid: u32) -> bool {
+    matches!(thread_state(pid, tid), None | Some('Z' | 'X' | 'x'))
+}
+
+/// A thread by which a process is reached in /proc: a leader that has ended shows nothing there.
+pub(super) fn reachable(pid: u32) -> u32 {
+    if !has_ended(pid, pid) {
+        return pid;
+    }
+    let mut others = threads(pid).into_iter();
+    others.find(|&tid| !has_ended(pid, tid)).unwrap_or(pid)
+}
+
 /// Name of a thread.
 pub(super) fn thread_name(pid: u32, tid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
@@ -91,6 +113,57 @@ pub(super) fn executable(pid: u32) -> Option<String> {
             .trim_end_matches(" (deleted)")
             .to_owned(),
     )
+}
+
+/// Why a copy of a process might not find room: what its control groups, or the machine, have left is little beside
+/// what it may write while the copy lives.
+pub(super) fn lack_of_memory(pid: u32) -> Option<String> {
+    let kibibytes = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
+    let used = status_field(pid, "RssAnon")
+        .as_deref()
+        .and_then(kibibytes)?
+        << 10;
+    let needed = used / SHARE;
+    let left = group_headroom(pid)
+        .into_iter()
+        .chain(machine_headroom())
+        .min()?;
+    (left < needed).then(|| {
+        format!(
+            "only {} MiB of memory are left, and it has {} MiB that it may write to meanwhile",
+            left >> 20,
+            used >> 20
+        )
+    })
+}
+
+/// A process is expected to write to less than this part of its memory while its copy lives.
+const SHARE: u64 = 4;
+
+fn machine_headroom() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
+/// What the strictest memory limit above a process leaves (control groups, version 2).
+fn group_headroom(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let folder = root.join(path);
+    let groups = folder
+        .ancestors()
+        .take_while(|group| group.starts_with(root));
+    groups
+        .filter_map(|group| {
+            let limit = number(group.join("memory.max"))?;
+            Some(limit.saturating_sub(number(group.join("memory.current"))?))
+        })
+        .min()
 }
 
 /// Command line, its words separated by blanks.

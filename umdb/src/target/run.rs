@@ -18,8 +18,7 @@ use std::{
 };
 
 use nix::{
-    errno::Errno,
-    libc,
+    libc::{self, c_int},
     sys::{
         ptrace,
         signal::{SigHandler, Signal, signal},
@@ -29,9 +28,10 @@ use nix::{
 };
 
 use super::{
-    Error, ExitKind, Kind, RunOutcome, RunSpec, Target, Thread,
+    Error, ExitKind, Files, Kind, RunOutcome, RunSpec, Target, Thread,
     live::{self, ProcessMemory},
     modules, procfs,
+    trace::{self, Stop},
 };
 
 /// Keeps the program at its end, and knows how it ended once it is let go.
@@ -110,9 +110,10 @@ pub(super) fn run(spec: &RunSpec) -> Result<RunOutcome, Error> {
 }
 
 fn open(pid: u32, threads: Vec<Thread>, exit: ExitKind, hold: Arc<Hold>) -> Result<Target, Error> {
-    let memory = ProcessMemory::open(pid).map_err(|error| live::not_readable(pid, &error))?;
-    let mappings = procfs::mappings(pid)?;
-    let auxv = procfs::auxiliary(pid);
+    let process = procfs::reachable(pid);
+    let memory = ProcessMemory::open(process).map_err(|error| live::not_readable(pid, &error))?;
+    let mappings = procfs::mappings(process)?;
+    let auxv = procfs::auxiliary(process);
     let mut warnings = Vec::new();
     live::warn_of_registers(&threads, &mut warnings);
     Ok(Target {
@@ -122,17 +123,19 @@ fn open(pid: u32, threads: Vec<Thread>, exit: ExitKind, hold: Arc<Hold>) -> Resu
         mappings,
         auxv,
         threads,
-        executable: procfs::executable(pid),
+        executable: procfs::executable(process),
         signal: match exit {
             ExitKind::Signaled(signal, _) => Some(signal),
             ExitKind::Exited(_) => None,
         },
-        arguments: procfs::arguments(pid),
+        arguments: procfs::arguments(process),
         warnings,
+        notes: Vec::new(),
+        frozen: false,
         exit: Some(exit),
         hold: Some(Box::new(RunHold(hold.clone()))),
         run: Some(hold),
-        program: None,
+        files: Files::of_process(process),
     })
 }
 
@@ -232,29 +235,28 @@ impl Tracer {
         self.threads.insert(self.pid, State::Running);
         let mut exit = None;
         loop {
-            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Ok(status) => status,
-                Err(Errno::EINTR) => continue,
-                // Nothing is left to wait for.
-                Err(_) => return Outcome::Gone(ExitKind::Exited(0)),
-            };
-            match status {
-                WaitStatus::Exited(tid, code) if tid == self.pid => {
+            let (tid, stop) = trace::wait_any();
+            match stop {
+                Stop::Exited(code) if tid == self.pid => {
                     return Outcome::Gone(ExitKind::Exited(code));
                 }
-                WaitStatus::Signaled(tid, signal, dumped) if tid == self.pid => {
-                    return Outcome::Gone(ExitKind::Signaled(signal as i32, dumped));
+                Stop::Killed(signal, dumped) if tid == self.pid => {
+                    return Outcome::Gone(ExitKind::Signaled(signal, dumped));
                 }
-                WaitStatus::Exited(tid, _) | WaitStatus::Signaled(tid, ..) => {
+                Stop::Exited(_) | Stop::Killed(..) => {
                     self.threads.remove(&tid);
                 }
-                WaitStatus::PtraceEvent(tid, _, event) => {
+                Stop::Event(event) => {
                     if let Some(kind) = self.event(tid, event) {
                         exit = Some(kind);
                     }
                 }
-                WaitStatus::Stopped(tid, signal) => self.stopped(tid, signal),
-                _ => {}
+                Stop::Signal(signal) => self.stopped(tid, signal),
+                Stop::Call => {
+                    let _ = trace::resume(tid, 0);
+                }
+                // Nothing is left to wait for.
+                Stop::Gone => return Outcome::Gone(ExitKind::Exited(0)),
             }
             if let Some(kind) = exit.filter(|_| self.all_at_exit()) {
                 return Outcome::AtExit(kind);
@@ -262,15 +264,15 @@ impl Tracer {
         }
     }
 
-    fn stopped(&mut self, tid: Pid, signal: Signal) {
+    fn stopped(&mut self, tid: Pid, signal: c_int) {
         // A new thread's first stop, and exec's without the option, are ptrace's own.
         let is_new = self.threads.insert(tid, State::Running).is_none();
-        let hand_on = if is_new && signal == Signal::SIGSTOP {
-            None
+        let hand_on = if is_new && signal == libc::SIGSTOP {
+            0
         } else {
-            Some(signal)
+            signal
         };
-        let _ = ptrace::cont(tid, hand_on);
+        let _ = trace::resume(tid, hand_on);
     }
 
     /// Handles an event. Some: a thread is about to end the process, and how.
@@ -344,7 +346,7 @@ impl Tracer {
             .map(|&tid| Thread {
                 tid: tid.as_raw() as u32,
                 name: procfs::thread_name(pid, tid.as_raw() as u32),
-                registers: live::registers(tid),
+                registers: trace::registers(tid).ok().map(Into::into),
                 at_exit: true,
             })
             .collect();
@@ -358,21 +360,20 @@ impl Tracer {
             let _ = ptrace::cont(tid, None);
         }
         loop {
-            match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Ok(WaitStatus::Exited(tid, code)) if tid == self.pid => {
-                    return Some(ExitKind::Exited(code));
+            let (tid, stop) = trace::wait_any();
+            match stop {
+                Stop::Exited(code) if tid == self.pid => return Some(ExitKind::Exited(code)),
+                Stop::Killed(signal, dumped) if tid == self.pid => {
+                    return Some(ExitKind::Signaled(signal, dumped));
                 }
-                Ok(WaitStatus::Signaled(tid, signal, dumped)) if tid == self.pid => {
-                    return Some(ExitKind::Signaled(signal as i32, dumped));
+                Stop::Signal(signal) => {
+                    let _ = trace::resume(tid, signal);
                 }
-                Ok(WaitStatus::Stopped(tid, signal)) => {
-                    let _ = ptrace::cont(tid, Some(signal));
+                Stop::Event(_) | Stop::Call => {
+                    let _ = trace::resume(tid, 0);
                 }
-                Ok(WaitStatus::PtraceEvent(tid, ..)) => {
-                    let _ = ptrace::cont(tid, None);
-                }
-                Err(Errno::EINTR) | Ok(_) => {}
-                Err(_) => return None,
+                Stop::Exited(_) | Stop::Killed(..) => {}
+                Stop::Gone => return None,
             }
         }
     }
@@ -383,7 +384,7 @@ impl Tracer {
 fn ends_alone(tid: Pid, status: i32) -> bool {
     const EXIT: u64 = 60;
     !libc::WIFSIGNALED(status)
-        && live::registers(tid).is_some_and(|registers| registers.orig_rax == EXIT)
+        && trace::registers(tid).is_ok_and(|registers| registers.orig_rax == EXIT)
 }
 
 fn exit_kind(status: i32) -> ExitKind {
