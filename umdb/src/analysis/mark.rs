@@ -9,10 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use super::{
@@ -20,7 +17,7 @@ use super::{
     nodes::{Hit, MARKED, Nodes, SCANNED, START},
     ranges::Range,
     roots::Roots,
-    scan::{PIECE, Source, pieces, words},
+    scan::{PIECE, Source, pieces, share_out, words},
 };
 
 /// A sweep of fewer units than this is left to one thread that follows pointers.
@@ -30,8 +27,6 @@ const WAITING_MAX: usize = 1 << 16;
 /// After so many objects a wide search goes on as a sweep; and what is wide.
 const FOLLOWED_MAX: usize = 1 << 12;
 const WIDE: usize = 256;
-/// Most threads.
-const THREADS_MAX: usize = 8;
 
 /// What was done, for `-v`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -189,27 +184,10 @@ impl<'a> Marker<'a> {
 
     /// Does a list of work by several threads.
     fn sweep(&self, work: &[Work], totals: &mut Totals) {
-        let next = AtomicUsize::new(0);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.min(THREADS_MAX).min(work.len().div_ceil(NARROW));
-        let shared = Mutex::new(totals);
-        let labour = || {
-            let mut worker = Worker::new(self);
-            while let Some(work) = work.get(next.fetch_add(1, Relaxed))
-                && !self.cancel.is_requested()
-            {
-                worker.work(*work);
-            }
-            // A thread that panics ends the process.
-            if let Ok(mut totals) = shared.lock() {
-                worker.finish(&mut totals);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(labour);
-            }
-            labour();
+        let new = || Worker::new(self);
+        let each = |worker: &mut Worker<'_>, index: usize| worker.work(work[index]);
+        share_out(work.len(), self.cancel, new, each, |worker| {
+            worker.finish(totals);
         });
     }
 

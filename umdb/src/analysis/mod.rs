@@ -7,11 +7,15 @@
 mod arenas;
 pub mod by_thread;
 mod census;
+mod dominators;
 pub mod leaks;
 mod lost;
 mod mark;
 mod nodes;
+pub mod path;
 mod ranges;
+pub mod refs;
+pub mod retained;
 mod roots;
 mod scan;
 mod subject;
@@ -20,6 +24,7 @@ pub mod verify;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::target::Target;
+pub use roots::RootKind;
 pub use subject::{Scene, Stacks, Subject};
 
 /// What is missing of a target: threads, registers, memory. Warnings about the file of a module do not count:

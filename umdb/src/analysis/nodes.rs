@@ -100,6 +100,14 @@ impl Bits {
         self.0[node / PER_WORD].fetch_or(bits << shift, Relaxed) >> shift & 15
     }
 
+    /// Clears bits of all numbers of a run.
+    fn clear(&self, first: usize, count: u32, bits: u64) {
+        let words = first / PER_WORD..(first + count as usize).div_ceil(PER_WORD);
+        for word in &self.0[words] {
+            word.fetch_and(!(LANES * bits), Relaxed);
+        }
+    }
+
     /// Lists the numbers of a run that have all bits of `with` and none of `without`, relative to the run's first,
     /// which is a multiple of 64.
     pub(super) fn select(
@@ -297,6 +305,38 @@ impl<'a> Nodes<'a> {
         }
     }
 
+    /// For each word of bits, how many numbers before it are marked.
+    pub(super) fn marked_before(&self) -> Vec<u32> {
+        let mut count = 0;
+        let words = self.bits.0.iter().map(|word| {
+            let before = count;
+            count += ((word.load(Relaxed) / MARKED) & LANES).count_ones();
+            before
+        });
+        words.collect()
+    }
+
+    /// How many numbers below this one are marked, with what [`Self::marked_before`] gave.
+    #[inline]
+    pub(super) fn rank(&self, before: &[u32], node: usize) -> u32 {
+        let word = self.bits.0[node / PER_WORD].load(Relaxed) / MARKED;
+        let word = word & LANES;
+        let below = word & ((1 << (node % PER_WORD * WIDTH)) - 1);
+        before[node / PER_WORD] + below.count_ones()
+    }
+
+    /// Clears bits of all that is in a unit.
+    pub(super) fn clear_unit(&self, unit: usize, bits: u64) {
+        match self.heap.slabs.get(unit) {
+            Some(slab) => self.bits.clear(slab.first, slab.carved, bits),
+            None => {
+                let node = self.node(unit, 0);
+                let shift = node % PER_WORD * WIDTH;
+                self.bits.0[node / PER_WORD].fetch_and(!(bits << shift), Relaxed);
+            }
+        }
+    }
+
     /// Number of something by its unit, and index in it.
     pub(super) fn node(&self, unit: usize, index: u32) -> usize {
         match self.heap.slabs.get(unit) {
@@ -331,6 +371,14 @@ impl<'a> Nodes<'a> {
         }
         let block = unit - slabs;
         (block < self.heap.blocks.len()).then_some(Object::Block(block as u32))
+    }
+
+    /// Number of an object.
+    pub(super) fn number(&self, object: Object) -> usize {
+        match object {
+            Object::Buffer(buffer) => self.heap.number(buffer),
+            Object::Block(index) => self.first_block() + index as usize,
+        }
     }
 
     /// First address and one past the last of what may hold pointers.

@@ -1,5 +1,10 @@
 //! Reading what may hold pointers: streamed in large pieces, or seen in place where the target's memory is mapped here.
 
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use umem_layout::Plain;
 
 use super::{Cancel, nodes::Nodes, ranges::Range};
@@ -135,6 +140,46 @@ impl<'a> Source<'a> {
         self.bytes.resize(length, 0);
         self.memory.read(start, &mut self.bytes) == length
     }
+}
+
+/// Most threads.
+const THREADS_MAX: usize = 8;
+/// A thread is worth starting for so many pieces of work.
+const WORTHWHILE: usize = 16;
+
+/// Does the pieces of work with numbers below `count`, each once, by several threads. Each thread has a state of its own,
+/// which `merge` is given when there is nothing left to do.
+pub(super) fn share_out<T>(
+    count: usize,
+    cancel: &Cancel,
+    new: impl Fn() -> T + Sync,
+    work: impl Fn(&mut T, usize) + Sync,
+    merge: impl FnMut(T) + Send,
+) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(THREADS_MAX).min(count.div_ceil(WORTHWHILE));
+    let next = AtomicUsize::new(0);
+    let merge = Mutex::new(merge);
+    let labour = || {
+        let mut state = new();
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            if number >= count || cancel.is_requested() {
+                break;
+            }
+            work(&mut state, number);
+        }
+        // A thread that panics ends the process.
+        if let Ok(mut merge) = merge.lock() {
+            merge(state);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(labour);
+        }
+        labour();
+    });
 }
 
 /// Pieces of a range for several threads.

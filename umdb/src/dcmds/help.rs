@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_page_has_synopsis_description_and_options() {
         let (text, _) = text(&mut Builder::new(), &DCMD, None, &["::findleaks"]);
-        assert!(text.starts_with("NAME\n  findleaks - search for memory leaks\n\nSYNOPSIS\n  [address]::findleaks [-dfv]\n"));
+        assert!(text.starts_with("NAME\n  findleaks - search for memory leaks\n\nSYNOPSIS\n  [address]::findleaks [-dfimrv]\n"));
         assert!(text.contains("\nOPTIONS\n  -d         detail"));
         let error = run(&mut Builder::new(), &DCMD, None, &["findleak"]).unwrap_err();
         assert_eq!(

@@ -30,9 +30,12 @@ mod mappings;
 mod nm;
 mod objects;
 mod parts;
+mod path;
 mod quit;
 mod radix;
+mod refs;
 mod regs;
+mod retained;
 pub mod set;
 mod sort;
 mod source;
@@ -90,9 +93,12 @@ pub const DCMDS: &[&Dcmd] = &[
     &mappings::DCMD,
     &nm::DCMD,
     &objects::DCMD,
+    &path::DCMD,
     &quit::DCMD,
     &radix::DCMD,
+    &refs::DCMD,
     &regs::DCMD,
+    &retained::DCMD,
     &set::DCMD,
     &sort::DCMD,
     &source::DCMD,

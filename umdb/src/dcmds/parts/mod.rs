@@ -9,6 +9,7 @@ pub(super) mod distribution;
 pub(super) mod filter;
 pub(super) mod format;
 pub(super) mod groups;
+pub(super) mod holder;
 pub(super) mod log;
 pub(super) mod operands;
 pub(super) mod record;
