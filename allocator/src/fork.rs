@@ -1,50 +1,59 @@
 //! Fork: every lock is held while the process is copied, so that the child finds structures at rest.
 //!
 //! The handlers are registered by the library's constructor, early, because the handler registered first
-//! prepares last. `_Fork`, vfork and posix_spawn run no handlers; a child of `_Fork` that allocates may wait for
-//! a lock that another thread held.
+//! prepares last. A fork in a signal handler leaves the locks alone that the interrupted code holds.
+//!
+//! `_Fork` and clone run no handlers. Their child finds a word at zero that the kernel has wiped, at its first call that
+//! leaves the fast path, and then frees the locks that threads held which it does not have. What those threads were
+//! changing at that moment stays half done.
 #![allow(unsafe_code)]
 
 use crate::{
     cache,
     debug::depot,
     init,
-    raw::{Cell, root},
+    raw::{Cell, Global, publish_span, root},
     sync,
-    sys::process,
+    sys::{memory, process},
     thread, unwind, vmem,
 };
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use umem_layout::{Plain, Span, span_kind};
 
-fn lock_all() {
-    unwind::fork_lock();
-    sync::acquire(init::lock_word());
-    thread::fork_lock();
-    cache::fork_lock();
-    vmem::fork_lock();
-    sync::acquire(depot::lock_word());
-}
+/// Address of a word that is zero in a child that has not run [`child`]; zero while there is none.
+static WITNESS: AtomicUsize = AtomicUsize::new(0);
 
-fn unlock_all() {
-    sync::unlock(depot::lock_word());
-    vmem::fork_unlock();
-    cache::fork_unlock();
-    thread::fork_unlock();
-    sync::unlock(init::lock_word());
-    unwind::fork_unlock();
+fn for_each_lock(act: fn(&AtomicU32)) {
+    act(init::lock_word());
+    thread::for_each_lock(act);
+    cache::for_each_lock(act);
+    vmem::for_each_lock(act);
+    act(depot::lock_word());
 }
 
 unsafe extern "C" fn prepare() {
-    lock_all();
+    unwind::fork_lock();
+    for_each_lock(sync::acquire_for_fork);
 }
 
 unsafe extern "C" fn parent() {
-    unlock_all();
+    for_each_lock(sync::release_after_fork);
+    unwind::fork_unlock();
 }
 
 unsafe extern "C" fn child() {
-    unlock_all();
+    process::forget_own_id();
+    for_each_lock(sync::release_after_fork);
+    settle();
+}
+
+/// What is left to do in a child, whose locks are free.
+fn settle() {
+    unwind::fork_unlock();
     root().pid().set(process::process_id());
+    if let Some(word) = witness() {
+        word.store(1, Ordering::Relaxed);
+    }
     cache::after_fork();
     thread::after_fork();
 }
@@ -56,4 +65,48 @@ pub fn register() {
         // SAFETY: the handlers live as long as the library and have the required signature.
         unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
     }
+}
+
+// ---- children that ran no handlers ----
+
+/// Maps the word that children find wiped.
+pub fn initialize() {
+    if let Some(address) = memory::map_wiped_on_fork(memory::PAGE) {
+        static SPAN: Global<Span> = Global::new(Span::ZERO);
+        // SAFETY: a static that is only accessed through handles; this runs once.
+        unsafe {
+            publish_span(
+                SPAN.get() as usize,
+                address,
+                memory::PAGE,
+                span_kind::METADATA,
+            )
+        };
+        WITNESS.store(address, Ordering::Release);
+        if let Some(word) = witness() {
+            word.store(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[inline]
+fn witness() -> Option<&'static AtomicU32> {
+    let address = WITNESS.load(Ordering::Relaxed);
+    // SAFETY: zero or the address of a page that stays mapped, of which only this word is used.
+    (address != 0).then(|| unsafe { AtomicU32::from_ptr(address as *mut u32) })
+}
+
+/// Makes the allocator usable in a child that ran no handlers. Called where the fast path ends.
+#[inline]
+pub fn notice() {
+    if witness().is_some_and(|word| word.load(Ordering::Relaxed) == 0) {
+        take_over();
+    }
+}
+
+#[cold]
+fn take_over() {
+    process::forget_own_id();
+    for_each_lock(sync::reset);
+    settle();
 }

@@ -7,7 +7,7 @@
 use crate::{
     cache,
     debug::{depot, log, message, options, time},
-    publish,
+    fork, publish,
     raw::{Cell, root},
     sync,
     sys::memory,
@@ -21,7 +21,9 @@ static LOCK: AtomicU32 = AtomicU32::new(0);
 /// Whether the allocator is in service; sets it up if that has not been tried.
 #[inline]
 pub fn ensure() -> bool {
-    root().state().load(Ordering::Acquire) == ready::READY || set_up()
+    let ready = root().state().load(Ordering::Acquire) == ready::READY || set_up();
+    fork::notice();
+    ready
 }
 
 #[cold]
@@ -58,9 +60,11 @@ fn build() -> bool {
         message::note(format_args!("umem: no memory for the first arenas\n"));
         return false;
     }
+    cache::configure();
     cache::initialize();
     thread::initialize();
     time::settle();
+    fork::initialize();
     true
 }
 

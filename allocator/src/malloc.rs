@@ -419,6 +419,7 @@ fn release_block(address: usize, function: &str, entry: Entry) {
     match buffer::block_freed(block, arena.link(), &call) {
         Ok(()) => {
             vmem::free(arena, address);
+            thread::tick();
         }
         Err(damage) => {
             let subject = block_subject(block, address);

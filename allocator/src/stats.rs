@@ -63,11 +63,6 @@ pub fn trim() -> bool {
         last = hold.cache().id().get();
         cache::reap(hold.cache());
     }
-    let spots = [
-        arenas().default,
-        arenas().oversize,
-        arenas().memalign,
-        arenas().top,
-    ];
-    spots.into_iter().map(vmem::purge_free).sum::<usize>() > 0
+    let purged = thread::purged_arenas().into_iter().map(vmem::purge_free);
+    purged.sum::<usize>() > 0
 }

@@ -221,10 +221,12 @@ published! {
         0x15c thread_slot: u32,
         /// Users within the allocator that the end of the cache waits for.
         0x160 holds: u32,
+        /// Full magazines put into the depot since one was taken out.
+        0x164 depot_streak: u32,
+        /// `depot_contention` at the last update.
+        0x168 contention_seen: u64,
         /// Zero.
-        0x164 reserved0: u32,
-        /// Zero.
-        0x168 reserved: [u64; 6],
+        0x170 reserved: [u64; 5],
     }
 
     /// A vmem arena.

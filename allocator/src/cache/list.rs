@@ -148,25 +148,16 @@ pub fn for_each(visit: impl FnMut(CacheRef)) {
 
 // ---- fork ----
 
-/// Takes every lock of this layer, outermost first.
-pub fn fork_lock() {
-    sync::acquire(&LOCK);
+/// Calls `act` for every lock of this layer, outermost first.
+pub fn for_each_lock(act: fn(&AtomicU32)) {
+    act(&LOCK);
     for cache in all() {
-        sync::acquire(cache.depot_lock());
-        sync::acquire(cache.slab_lock());
+        act(cache.depot_lock());
+        act(cache.slab_lock());
     }
-}
-
-/// Lets go of what [`fork_lock`] took.
-pub fn fork_unlock() {
-    for cache in all() {
-        sync::unlock(cache.slab_lock());
-        sync::unlock(cache.depot_lock());
-    }
-    sync::unlock(&LOCK);
 }
 
 /// In the child of a fork: the threads that held caches are gone.
 pub fn after_fork() {
-    for_each(|cache| cache.holds().set(cache.holds().get() & ENDING));
+    all().for_each(|cache| cache.holds().set(cache.holds().get() & ENDING));
 }

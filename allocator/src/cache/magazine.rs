@@ -2,7 +2,7 @@
 
 use super::slab;
 use crate::{
-    debug::buffer::Buffer,
+    debug::{buffer::Buffer, tuning},
     raw::{CacheRef, Cell, MagazineRef, word},
     sync,
     vmem::{self, arenas},
@@ -15,6 +15,10 @@ use umem_layout::{Magazine, Plain};
 const FULL_BYTES: u64 = 1 << 20;
 const FULL_MIN: u64 = 2;
 const FULL_MAX: u64 = 32;
+
+/// So many full magazines in a row, none taken out in between, and the program is giving memory up: then the depot
+/// empties, since each round may keep a slab alive.
+const STREAK: u32 = 64;
 
 /// Bytes of the buffers that a magazine of a cache has room for.
 pub fn magazine_bytes(cache: CacheRef, rounds: u32) -> u64 {
@@ -47,10 +51,11 @@ fn link(value: u64) -> Option<MagazineRef> {
     unsafe { MagazineRef::from_link(value) }
 }
 
-fn pop(head: &AtomicU64, count: &AtomicU64) -> Option<MagazineRef> {
+fn pop(head: &AtomicU64, count: &AtomicU64, fewest: &AtomicU64) -> Option<MagazineRef> {
     let magazine = link(head.get())?;
     head.set(magazine.next().get());
     count.subtract(1);
+    fewest.set(fewest.get().min(count.get()));
     magazine.next().set(0);
     Some(magazine)
 }
@@ -59,6 +64,22 @@ fn push(head: &AtomicU64, count: &AtomicU64, magazine: MagazineRef) {
     magazine.next().set(head.get());
     head.set(magazine.link());
     count.add(1);
+}
+
+fn pop_full(cache: CacheRef) -> Option<MagazineRef> {
+    pop(
+        cache.depot_full(),
+        cache.depot_full_count(),
+        cache.depot_full_min(),
+    )
+}
+
+fn pop_empty(cache: CacheRef) -> Option<MagazineRef> {
+    pop(
+        cache.depot_empty(),
+        cache.depot_empty_count(),
+        cache.depot_empty_min(),
+    )
 }
 
 fn locked<T>(cache: CacheRef, run: impl FnOnce() -> T) -> T {
@@ -72,18 +93,16 @@ fn locked<T>(cache: CacheRef, run: impl FnOnce() -> T) -> T {
 /// Takes a full magazine out of the depot.
 pub fn get_full(cache: CacheRef) -> Option<MagazineRef> {
     locked(cache, || {
-        let magazine = pop(cache.depot_full(), cache.depot_full_count())?;
+        let magazine = pop_full(cache)?;
         cache.depot_allocs().add(1);
+        cache.depot_streak().set(0);
         Some(magazine)
     })
 }
 
 /// Takes an empty magazine out of the depot, or makes one. None: no memory.
 pub fn get_empty(cache: CacheRef) -> Option<MagazineRef> {
-    locked(cache, || {
-        pop(cache.depot_empty(), cache.depot_empty_count())
-    })
-    .or_else(|| create(cache))
+    locked(cache, || pop_empty(cache)).or_else(|| create(cache))
 }
 
 fn create(cache: CacheRef) -> Option<MagazineRef> {
@@ -105,15 +124,27 @@ fn create(cache: CacheRef) -> Option<MagazineRef> {
 /// Puts a magazine with rounds into the depot; when the depot has enough, its rounds go back to their slabs.
 pub fn put_full(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
     magazine.rounds().set(rounds);
-    let kept = locked(cache, || {
-        let room = cache.depot_full_count().get() < most_full(cache);
-        if room {
+    let surplus = locked(cache, || {
+        let streak = cache.depot_streak().get().saturating_add(1);
+        cache.depot_streak().set(streak);
+        let most = if streak < STREAK {
+            most_full(cache)
+        } else {
+            FULL_MIN
+        };
+        let has_room = cache.depot_full_count().get() < most;
+        if has_room {
             push(cache.depot_full(), cache.depot_full_count(), magazine);
         }
-        room
+        let other = if streak < STREAK || has_room {
+            None
+        } else {
+            pop_full(cache)
+        };
+        [(!has_room).then_some(magazine), other]
     });
-    if !kept {
-        flush(cache, magazine, rounds);
+    for magazine in surplus.into_iter().flatten() {
+        flush(cache, magazine, magazine.rounds().get());
         put_empty(cache, magazine);
     }
 }
@@ -147,11 +178,67 @@ pub fn reap(cache: CacheRef) {
     }
 }
 
+/// Gives back the magazines that lay unused in the depot since the last update, and makes magazines larger where threads wait for
+/// the depot.
+pub fn update(cache: CacheRef) {
+    let (full, empty) = locked(cache, || {
+        let unused = (cache.depot_full_min().get(), cache.depot_empty_min().get());
+        cache.depot_full_min().set(cache.depot_full_count().get());
+        cache.depot_empty_min().set(cache.depot_empty_count().get());
+        unused
+    });
+    for _ in 0..full {
+        let Some(magazine) = locked(cache, || pop_full(cache)) else {
+            break;
+        };
+        flush(cache, magazine, magazine.rounds().get());
+        vmem::free(arenas().internal, magazine.address());
+    }
+    for _ in 0..empty {
+        let Some(magazine) = locked(cache, || pop_empty(cache)) else {
+            break;
+        };
+        vmem::free(arenas().internal, magazine.address());
+    }
+    resize(cache);
+}
+
+/// Rounds of magazines, each about twice the one before, and the largest chunk for which they grow beyond it. From the
+/// table of the paper's implementation, as libumem publishes it.
+const TYPES: [(u32, u64); 10] = [
+    (1, 65536),
+    (2, 49152),
+    (3, 32768),
+    (5, 16384),
+    (7, 16384),
+    (15, 8192),
+    (31, 4096),
+    (63, 1024),
+    (95, 512),
+    (143, 0),
+];
+
+/// Larger magazines are made from now on; those that there are stay in use.
+fn resize(cache: CacheRef) {
+    let times = cache.depot_contention().get();
+    let since = times - cache.contention_seen().get().min(times);
+    cache.contention_seen().set(times);
+    let rounds = cache.magazine_rounds().get();
+    if rounds == 0 || since <= tuning::MAX_CONTENTION.load(Ordering::Relaxed) {
+        return;
+    }
+    let own = TYPES.iter().position(|&(size, _)| size == rounds);
+    let next = own
+        .filter(|&at| cache.chunk_size().get() < TYPES[at].1)
+        .and_then(|at| TYPES.get(at + 1));
+    if let Some(&(larger, _)) = next {
+        cache.magazine_rounds().set(larger);
+    }
+}
+
 /// Gives the empty magazines of a cache that ends back to metadata; full ones were reaped before.
 pub(super) fn free_all(cache: CacheRef) {
-    while let Some(magazine) = locked(cache, || {
-        pop(cache.depot_empty(), cache.depot_empty_count())
-    }) {
+    while let Some(magazine) = locked(cache, || pop_empty(cache)) {
         vmem::free(arenas().internal, magazine.address());
     }
 }

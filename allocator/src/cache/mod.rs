@@ -26,14 +26,14 @@ mod sizes;
 mod slab;
 
 pub use constructed::{Constructor, Destructor, Reclaim, construct, destruct, is_tagged, reclaim};
-pub use list::{
-    Hold, SLOTS, after_fork, for_each, fork_lock, fork_unlock, hold, next_held, of_slot,
+pub use list::{Hold, SLOTS, after_fork, for_each, for_each_lock, hold, next_held, of_slot};
+pub use magazine::{
+    get_empty, get_full, magazine_bytes, put_empty, put_full, reap, round, top, update,
 };
-pub use magazine::{get_empty, get_full, magazine_bytes, put_empty, put_full, reap, round, top};
 pub use object::{Blueprint, Refusal, create_object, end_object};
 pub use sizes::{
-    CLASSES, LARGEST, Unchanged, add_size, aligned_class, class_count, class_for, class_of_unit,
-    class_size, classes, clear_sizes, entry_offset, initialize, remove_size, slot_of_class,
+    CLASSES, LARGEST, aligned_class, class_count, class_for, class_of_unit, class_size, classes,
+    configure, entry_offset, initialize, slot_of_class,
 };
 pub use slab::{Taken, abandon, batch, give_back, take};
 

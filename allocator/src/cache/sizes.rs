@@ -4,7 +4,15 @@
 //! `size_add`, `size_remove` and `size_clear` of UMEM_OPTIONS change it before the caches are made, and never later.
 
 use super::{cache, create_class};
-use crate::{debug::message::Text, raw::CacheRef, sys::memory::PAGE, vmem::round_up};
+use crate::{
+    debug::{
+        message::{Text, note},
+        tuning::{self, SizeChange},
+    },
+    raw::CacheRef,
+    sys::memory::PAGE,
+    vmem::round_up,
+};
 use core::{
     fmt::Write,
     sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering},
@@ -153,7 +161,7 @@ pub(super) const fn rounds_for(size: usize) -> u32 {
 
 /// Why the table was not changed as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unchanged {
+enum Unchanged {
     /// A size of zero.
     Zero,
     /// A size above [`LARGEST`].
@@ -166,6 +174,19 @@ pub enum Unchanged {
     Unknown,
     /// The largest size stays.
     Needed,
+}
+
+impl Unchanged {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Zero => "cannot add zero-sized cache",
+            Self::TooLarge => "larger than the largest size",
+            Self::Known => "already in table",
+            Self::Full => "no space in table",
+            Self::Unknown => "not found in table",
+            Self::Needed => "cannot remove the largest size",
+        }
+    }
 }
 
 fn position(size: u32) -> Result<usize, usize> {
@@ -194,7 +215,7 @@ fn rebuild() {
 ///
 /// # Errors
 /// Why it was not added.
-pub fn add_size(size: u64) -> Result<u32, Unchanged> {
+fn add_size(size: u64) -> Result<u32, Unchanged> {
     let size = match size {
         0 => return Err(Unchanged::Zero),
         _ if size > LARGEST as u64 => return Err(Unchanged::TooLarge),
@@ -218,7 +239,7 @@ pub fn add_size(size: u64) -> Result<u32, Unchanged> {
 ///
 /// # Errors
 /// Why it was not removed.
-pub fn remove_size(size: u64) -> Result<(), Unchanged> {
+fn remove_size(size: u64) -> Result<(), Unchanged> {
     if size == LARGEST as u64 {
         return Err(Unchanged::Needed);
     }
@@ -234,13 +255,37 @@ pub fn remove_size(size: u64) -> Result<(), Unchanged> {
 }
 
 /// Removes all sizes but the largest.
-pub fn clear_sizes() {
+fn clear_sizes() {
     for entry in &SIZES {
         entry.store(0, Ordering::Relaxed);
     }
     SIZES[0].store(LARGEST as u32, Ordering::Relaxed);
     COUNT.store(1, Ordering::Relaxed);
     rebuild();
+}
+
+/// Changes the table as UMEM_OPTIONS asks, before [`initialize`].
+pub fn configure() {
+    for change in tuning::size_changes() {
+        let result = match change {
+            SizeChange::Add(size) => add_size(size).map(|rounded| {
+                if u64::from(rounded) != size {
+                    note(format_args!(
+                        "UMEM_OPTIONS: size_add: rounding {size} up to {rounded}\n"
+                    ));
+                }
+            }),
+            SizeChange::Remove(size) => remove_size(size),
+            SizeChange::Clear => {
+                clear_sizes();
+                Ok(())
+            }
+        };
+        if let Err(why) = result {
+            let why = why.text();
+            note(format_args!("UMEM_OPTIONS: {change:?}: {why}. ignored\n"));
+        }
+    }
 }
 
 /// Creates the caches of all classes.

@@ -26,6 +26,7 @@ pub mod message;
 pub mod options;
 pub mod report;
 pub mod time;
+pub mod tuning;
 
 /// Who calls the allocator, for records and reports.
 #[derive(Clone, Copy)]

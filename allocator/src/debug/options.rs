@@ -3,7 +3,7 @@
 //! Each variable has a table; an item that is unknown or malformed leaves a message in the ring and is
 //! skipped. The environment is ignored when the process runs with raised privileges.
 
-use super::message::note;
+use super::{message::note, tuning};
 use crate::{raw::root, sys::environment};
 use umem_layout::{Options, Plain, cache_flag};
 
@@ -25,10 +25,12 @@ enum Action {
     Number(fn(&mut Options, Option<u64>)),
     /// A number with an optional suffix k, m, g or t, optional.
     Size(fn(&mut Options, Option<u64>)),
+    /// A word, which must be there.
+    Word(fn(&str) -> Result<(), &'static str>),
     /// Belongs to libumem's language; not built yet.
     Missing,
 }
-use Action::{Flag, Missing, Number, Size};
+use Action::{Flag, Missing, Number, Size, Word};
 
 const DEBUG: &[(&str, Action)] = &[
     (
@@ -93,14 +95,25 @@ const OPTIONS: &[(&str, Action)] = &[
         "perthread_cache",
         Size(|o, bytes| o.perthread_cache = bytes.unwrap_or(o.perthread_cache)),
     ),
-    ("allocator", Missing),
-    ("backend", Missing),
-    ("concurrency", Missing),
-    ("max_contention", Missing),
-    ("reap_interval", Missing),
-    ("size_add", Missing),
-    ("size_clear", Missing),
-    ("size_remove", Missing),
+    (
+        "reap_interval",
+        Number(|o, n| {
+            o.reap_interval = n.map_or(o.reap_interval, |n| u32::try_from(n).unwrap_or(u32::MAX));
+        }),
+    ),
+    (
+        "concurrency",
+        Number(|_, n| tuning::set(&tuning::CONCURRENCY, n)),
+    ),
+    (
+        "max_contention",
+        Number(|_, n| tuning::set(&tuning::MAX_CONTENTION, n)),
+    ),
+    ("backend", Word(tuning::backend)),
+    ("allocator", Word(tuning::allocator)),
+    ("size_add", Size(|_, size| tuning::add_size(size))),
+    ("size_remove", Size(|_, size| tuning::remove_size(size))),
+    ("size_clear", Flag(|_| tuning::clear_sizes())),
 ];
 
 /// Reads the environment into the root's options.
@@ -178,6 +191,11 @@ fn apply_item(options: &mut Options, variable: &str, table: &[(&str, Action)], i
                 set(options, None);
             }
         },
+        (Word(set), word) => {
+            if let Err(why) = word.ok_or("Required value missing").and_then(set) {
+                note(format_args!("{variable}: {name}: {why}\n"));
+            }
+        }
         (Missing, _) => note(format_args!(
             "{variable}: '{name}' is not available in this version. ignored\n"
         )),

@@ -171,6 +171,8 @@ handle! {
         size_class: AtomicU32,
         thread_slot: AtomicU32,
         holds: AtomicU32,
+        contention_seen: AtomicU64,
+        depot_streak: AtomicU32,
     }
     /// A live [`Arena`].
     pub struct ArenaRef: Arena {

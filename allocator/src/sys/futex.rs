@@ -13,6 +13,25 @@ pub fn wait(word: &AtomicU32, expected: u32) {
     let _ = unsafe { syscall!(Sysno::futex, word.as_ptr(), FUTEX_WAIT_PRIVATE, expected, 0) };
 }
 
+/// As [`wait`], for this many nanoseconds at most.
+pub fn wait_for(word: &AtomicU32, expected: u32, nanoseconds: Option<u64>) {
+    const SECOND: u64 = 1_000_000_000;
+    let time = nanoseconds.map(|time| [time / SECOND, time % SECOND]);
+    let time = time
+        .as_ref()
+        .map_or(core::ptr::null(), |time| time.as_ptr());
+    // SAFETY: the kernel only reads the word and, where there is one, the timespec of two 64-bit numbers.
+    let _ = unsafe {
+        syscall!(
+            Sysno::futex,
+            word.as_ptr(),
+            FUTEX_WAIT_PRIVATE,
+            expected,
+            time
+        )
+    };
+}
+
 /// Wakes one sleeper.
 pub fn wake_one(word: &AtomicU32) {
     // SAFETY: the address is only a key; nothing is read or written.

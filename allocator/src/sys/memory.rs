@@ -69,6 +69,19 @@ pub fn map(size: usize) -> Option<usize> {
     .ok()
 }
 
+/// Maps memory that reads as zero in the child of a fork. None: no memory, or the kernel (before 4.14) cannot do it.
+pub fn map_wiped_on_fork(size: usize) -> Option<usize> {
+    const MADV_WIPEONFORK: usize = 18;
+    let address = map(size)?;
+    // SAFETY: the range was mapped just above and holds no data.
+    let done = unsafe { syscall!(Sysno::madvise, address, size, MADV_WIPEONFORK) }.is_ok();
+    if !done {
+        // SAFETY: nobody knows the range.
+        unsafe { unmap(address, size) };
+    }
+    done.then_some(address)
+}
+
 /// Gives a whole mapping back.
 ///
 /// # Safety

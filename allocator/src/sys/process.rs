@@ -11,6 +11,27 @@ pub fn thread_id() -> u32 {
     unsafe { syscall!(Sysno::gettid) }.unwrap_or(0) as u32
 }
 
+/// As [`thread_id`], from the thread's block after the first call. Never zero.
+#[inline]
+pub fn own_id() -> u32 {
+    let cell = super::tls::id_cell();
+    // SAFETY: the cell lies in the calling thread's own block.
+    let known = unsafe { cell.read() };
+    if known != 0 {
+        return known;
+    }
+    let id = thread_id();
+    // SAFETY: as above.
+    unsafe { cell.write(id) };
+    id
+}
+
+/// Forgets the identifier: the calling thread goes on in the child of a fork.
+pub fn forget_own_id() {
+    // SAFETY: the cell lies in the calling thread's own block.
+    unsafe { super::tls::id_cell().write(0) };
+}
+
 /// Identifier of the process.
 pub fn process_id() -> u32 {
     // SAFETY: takes no arguments and cannot fail.
@@ -24,6 +45,37 @@ pub fn thread_name() -> [u8; 16] {
     // SAFETY: the kernel writes at most 16 bytes.
     let _ = unsafe { syscall!(Sysno::prctl, PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
     name
+}
+
+/// Names the calling thread; the name ends with a zero byte.
+pub fn set_thread_name(name: &[u8; 12]) {
+    const PR_SET_NAME: usize = 15;
+    // SAFETY: the kernel reads up to the zero byte.
+    let _ = unsafe { syscall!(Sysno::prctl, PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Runs with all signals blocked but the two that libc sends to every thread and waits for (cancellation, setuid). A thread that
+/// is created meanwhile has them blocked for good.
+pub fn with_signals_blocked<T>(run: impl FnOnce() -> T) -> T {
+    const SIG_SETMASK: usize = 2;
+    const LIBC_SIGNALS: u64 = 1 << (32 - 1) | 1 << (33 - 1);
+    let set = |new: &u64, old: &mut u64| {
+        // SAFETY: reads and writes one 8-byte set each.
+        let _ = unsafe {
+            syscall!(
+                Sysno::rt_sigprocmask,
+                SIG_SETMASK,
+                &raw const *new,
+                &raw mut *old,
+                8
+            )
+        };
+    };
+    let (mut before, mut during) = (0, 0);
+    set(&!LIBC_SIGNALS, &mut before);
+    let result = run();
+    set(&before, &mut during);
+    result
 }
 
 /// Writes to standard error, as far as it takes it.

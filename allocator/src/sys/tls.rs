@@ -67,6 +67,16 @@ pub fn block() -> *mut u8 {
     address
 }
 
+/// Where in the block the thread's identifier is kept: its last four bytes.
+#[inline(always)]
+pub(super) fn id_cell() -> *mut u32 {
+    // SAFETY: within the block.
+    unsafe { block().add(BLOCK - size_of::<u32>()).cast() }
+}
+
+/// Bytes of the block that the layers above may use.
+pub const ROOM: usize = BLOCK - 64;
+
 /// The first word of the calling thread's block, in one instruction less than through [`block`].
 #[inline(always)]
 pub fn first_word() -> usize {

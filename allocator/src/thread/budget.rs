@@ -1,19 +1,18 @@
 //! How many bytes a thread keeps in its magazines.
 //!
 //! A thread may keep `perthread_cache` bytes, and less where there are many threads, so that all together keep no more than
-//! [`TOTAL`] or so. What counts is the room in the magazines that it has loaded. A thread above its limit gives
+//! `concurrency` times that. What counts is the room in the magazines that it has loaded. A thread above its limit gives
 //! magazines back that it did not just use, one class after the other. Only its own slow path looks, so a magazine
 //! costs nothing while it serves.
 
 use super::{Local, entry_of, local, magazine, withdraw};
 use crate::{
     cache,
+    debug::tuning,
     raw::{CacheRef, Cell, ThreadCacheRef, ThreadRef, root},
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Bytes that the threads keep together, unless [`LEAST`] a thread is more.
-const TOTAL: u64 = 32 << 20;
 /// Bytes that a thread may keep however many there are, unless the option says less.
 const LEAST: u64 = 128 << 10;
 
@@ -42,8 +41,9 @@ pub fn live() -> u32 {
 
 /// Bytes that each thread may keep now.
 fn limit() -> u64 {
-    let share = TOTAL / u64::from(live().max(1));
-    root().options().perthread_cache.min(share.max(LEAST))
+    let own = root().options().perthread_cache;
+    let total = own.saturating_mul(tuning::CONCURRENCY.load(Ordering::Relaxed));
+    own.min((total / u64::from(live().max(1))).max(LEAST))
 }
 
 /// Whether two magazines of a cache are within the limit; if not, its buffers come from the slabs.

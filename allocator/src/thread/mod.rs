@@ -15,9 +15,11 @@
 #![allow(unsafe_code)]
 
 mod budget;
+mod update;
 mod withdraw;
 
 pub use budget::{keeps, live};
+pub use update::{purged_arenas, tick};
 pub use withdraw::withdraw;
 
 use crate::{
@@ -53,7 +55,6 @@ pub struct Local {
     caches: LocalCell<usize>,
     thread: LocalCell<usize>,
     stage: LocalCell<u32>,
-    tid: LocalCell<u32>,
     capturing: LocalCell<bool>,
     /// Bytes in the magazines, at least, and where the next one to give back is looked for: see `budget`.
     held: LocalCell<u64>,
@@ -62,7 +63,7 @@ pub struct Local {
     recall: LocalCell<usize>,
 }
 
-const _: () = assert!(size_of::<Local>() <= tls::BLOCK && align_of::<Local>() <= 64);
+const _: () = assert!(size_of::<Local>() <= tls::ROOM && align_of::<Local>() <= 64);
 
 /// The calling thread's block.
 #[inline(always)]
@@ -113,10 +114,7 @@ impl Local {
 
     /// Kernel's identifier of the thread.
     pub fn tid(&self) -> u32 {
-        if self.tid.get() == 0 {
-            self.tid.set(process::thread_id());
-        }
-        self.tid.get()
+        process::own_id()
     }
 }
 
@@ -223,6 +221,7 @@ fn register_new(local: &Local) {
     arm_destructor();
     local.caches.set(thread.caches().get() as usize);
     local.stage.set(stage::LIVE);
+    update::thread_came();
 }
 
 fn store_name(thread: ThreadRef) {
@@ -348,6 +347,7 @@ fn retire(thread: ThreadRef) {
         .state()
         .store(thread_state::EXITED, Ordering::Release);
     budget::leave();
+    update::thread_left();
 }
 
 /// Allocations and frees of a cache that live threads have served from their magazines.
@@ -468,6 +468,7 @@ pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
         exchange(entry);
         return pop(entry);
     }
+    update::tick();
     if let Some(full) = cache::get_full(cache) {
         let rounds = full.rounds().get();
         load(cache, entry, full, rounds);
@@ -515,6 +516,7 @@ pub fn drain(cache: CacheRef, entry: ThreadCacheRef, address: usize) -> bool {
         exchange(entry);
         return push(entry, address);
     }
+    update::tick();
     let Some(empty) = cache::get_empty(cache) else {
         return false;
     };
@@ -524,22 +526,17 @@ pub fn drain(cache: CacheRef, entry: ThreadCacheRef, address: usize) -> bool {
 
 // ---- fork ----
 
-/// Takes the lock of this layer.
-pub fn fork_lock() {
-    sync::acquire(&LIST_LOCK);
-}
-
-/// Lets go of it.
-pub fn fork_unlock() {
-    sync::unlock(&LIST_LOCK);
+/// Calls `act` for the lock of this layer.
+pub fn for_each_lock(act: fn(&AtomicU32)) {
+    act(&LIST_LOCK);
 }
 
 /// In the child of a fork only the calling thread lives on. The others may have been in the middle of an exchange: to use
 /// their magazines could hand a buffer out twice, so those stay where they are, lost to the child.
 pub fn after_fork() {
     let local = local();
-    local.tid.set(process::thread_id());
     budget::only(0);
+    update::after_fork();
     for thread in records().filter(|thread| thread.state().get() == thread_state::LIVE) {
         if thread.address() == local.thread.get() {
             budget::only(1);

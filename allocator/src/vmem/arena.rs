@@ -1,6 +1,6 @@
 //! Arenas: boundary tags, free lists by power of two, import and release of spans.
 
-use super::{UNIT, region, round_up, segment};
+use super::{Fit, Request, UNIT, region, round_up, segment};
 use crate::{
     raw::{ArenaRef, Cell, Global, SegmentRef, padded_name, root, word},
     sync,
@@ -9,7 +9,7 @@ use crate::{
         memory::{self, PAGE},
     },
 };
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use umem_layout::{Arena, Plain, Segment, policy, segment_kind, unit};
 
 const ARENAS_MAX: usize = 64;
@@ -24,7 +24,7 @@ const DIRTY_MAX: u64 = 4 << 20;
 const DIRTY_PART: u64 = 8;
 /// Nanoseconds between two purges, unless there are this many times the pages to keep.
 const PURGE_PAUSE: u64 = 100_000_000;
-const DIRTY_HARD: u64 = 8;
+const DIRTY_HARD: u64 = 4;
 /// When an arena was purged last.
 static PURGED: AtomicU64 = AtomicU64::new(0);
 /// Mark in `Segment::flags` of a free segment, and of one that was just allocated: some of its pages may hold old contents.
@@ -32,6 +32,25 @@ const DIRTY: u16 = 1 << 15;
 /// A span of this size that goes back to the top arena gives its pages back to the system at once, unless that was just
 /// done: a program that frees and allocates such blocks in turns would wait for its pages all the time.
 const PURGE_MIN: usize = 1 << 20;
+
+/// How the library's arenas place what they hand out; nothing: best fit among few, in constant time.
+static PLACING: AtomicU8 = AtomicU8::new(0);
+const FITS: [Fit; 4] = [Fit::Best, Fit::First, Fit::Next, Fit::Instant];
+
+/// Sets the policy of the library's arenas, before they are used.
+pub fn place_by(fit: Option<Fit>) {
+    let number = FITS
+        .iter()
+        .position(|&known| Some(known) == fit)
+        .map_or(0, |index| index + 1);
+    PLACING.store(number as u8, Ordering::Relaxed);
+}
+
+/// The policy of the library's arenas, if it was set.
+fn placing() -> Option<Fit> {
+    let number = usize::from(PLACING.load(Ordering::Relaxed));
+    FITS.get(number.wrapping_sub(1)).copied()
+}
 
 static TABLE: Global<[Arena; ARENAS_MAX]> = Global::new([Arena::ZERO; ARENAS_MAX]);
 static HASHES: Global<[[u64; HASH_INITIAL]; ARENAS_MAX]> =
@@ -237,8 +256,15 @@ fn fit(segment: SegmentRef, size: usize, align: usize) -> Option<usize> {
     (start.checked_add(size)? <= segment.end().get() as usize).then_some(start)
 }
 
-/// Best fit among the first few segments of the request's own list, else instant fit from a larger one.
 fn find_free(arena: ArenaRef, size: usize, align: usize) -> Option<(SegmentRef, usize)> {
+    match placing() {
+        None => find_fast(arena, size, align),
+        Some(fit) => fit.find(arena, &Request::plain(size, align)),
+    }
+}
+
+/// Best fit among the first few segments of the request's own list, else instant fit from a larger one.
+fn find_fast(arena: ArenaRef, size: usize, align: usize) -> Option<(SegmentRef, usize)> {
     let own = list_of(size);
     let mut best: Option<(SegmentRef, usize)> = None;
     let mut next = link(arena.free_list(own).get());
@@ -423,6 +449,20 @@ pub(super) struct Fresh {
     pub clean: bool,
 }
 
+/// As [`carve`], and next fit goes on behind it.
+fn carve_as_placed(
+    arena: ArenaRef,
+    free: SegmentRef,
+    at: usize,
+    size: usize,
+) -> Option<SegmentRef> {
+    let segment = carve(arena, free, at, size)?;
+    if placing() == Some(Fit::Next) {
+        arena.rotor().set(segment.link());
+    }
+    Some(segment)
+}
+
 /// Adds a span as one free segment, or extends the last span when the new memory follows it.
 pub(super) fn add_span(arena: ArenaRef, fresh: Fresh, imported: bool) -> bool {
     let Fresh { start, size, clean } = fresh;
@@ -570,7 +610,7 @@ fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRe
     {
         let _guard = sync::lock(arena.lock());
         if let Some((free, at)) = find_free(arena, size, align) {
-            return carve(arena, free, at, size);
+            return carve_as_placed(arena, free, at, size);
         }
     }
     let slack = if arena.source().get() == 0 && align > UNIT {
@@ -585,7 +625,7 @@ fn alloc_rounded(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentRe
             // Another thread may have taken the new span meanwhile only before it was added: the lock is
             // held from adding to carving.
             return find_free(arena, size, align)
-                .and_then(|(free, at)| carve(arena, free, at, size));
+                .and_then(|(free, at)| carve_as_placed(arena, free, at, size));
         }
         false
     };
@@ -958,8 +998,7 @@ pub(super) fn remove_whole_span(arena: ArenaRef, free: SegmentRef) -> Option<(us
     Some((start, size as usize))
 }
 
-/// Gives the pages of an arena's free segments back to the system and returns how many bytes they are. The arena's quantum is a page
-/// or more.
+/// Gives the pages of an arena's free segments back to the system and returns how many bytes they are.
 pub fn purge_free(arena: ArenaRef) -> usize {
     let _guard = sync::lock(arena.lock());
     purge_dirty(arena)
@@ -972,10 +1011,7 @@ fn purge_dirty(arena: ArenaRef) -> usize {
         let mut next = link(arena.free_list(mask.trailing_zeros() as usize).get());
         while let Some(segment) = next {
             if segment.flags().get() & DIRTY != 0 {
-                // SAFETY: the arena's lock keeps the segment free; it consists of whole pages.
-                unsafe { memory::purge(segment.start().get() as usize, size_of_segment(segment)) };
-                segment.flags().set(0);
-                purged += size_of_segment(segment);
+                purged += purge_segment(segment);
             }
             next = link(segment.kin_next().get());
         }
@@ -985,20 +1021,27 @@ fn purge_dirty(arena: ArenaRef) -> usize {
     purged
 }
 
-/// Takes every lock of this layer, outermost first.
-pub fn fork_lock() {
-    sync::acquire(&LIST_LOCK);
-    all().for_each(|arena| sync::acquire(arena.lock()));
-    region::lock_words().into_iter().for_each(sync::acquire);
-    sync::acquire(segment::lock_word());
+/// Gives the pages back that lie wholly in a free segment, under the arena's lock, and returns how many bytes they are.
+fn purge_segment(segment: SegmentRef) -> usize {
+    let start = round_up(segment.start().get() as usize, PAGE);
+    let end = segment.end().get() as usize & !(PAGE - 1);
+    let size = end.saturating_sub(start);
+    // SAFETY: the lock keeps the segment free; these are whole pages of it.
+    if size == 0 || !unsafe { memory::purge(start, size) } {
+        return 0;
+    }
+    if size == size_of_segment(segment) {
+        segment.flags().set(0);
+    }
+    size
 }
 
-/// Lets go of what [`fork_lock`] took.
-pub fn fork_unlock() {
-    sync::unlock(segment::lock_word());
-    region::lock_words().into_iter().for_each(sync::unlock);
-    all().for_each(|arena| sync::unlock(arena.lock()));
-    sync::unlock(&LIST_LOCK);
+/// Calls `act` for every lock of this layer, outermost first.
+pub fn for_each_lock(act: fn(&AtomicU32)) {
+    act(&LIST_LOCK);
+    all().for_each(|arena| act(arena.lock()));
+    region::lock_words().into_iter().for_each(act);
+    act(segment::lock_word());
 }
 
 /// Creates the arenas of the library in the order of [`arenas`].

@@ -25,6 +25,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// Any place for `size` at a multiple of `align`.
+    pub(super) fn plain(size: usize, align: usize) -> Self {
+        Self {
+            size,
+            align,
+            phase: 0,
+            nocross: 0,
+            minimum: 0,
+            maximum: 0,
+        }
+    }
+
     /// Whether a fresh span can meet it, wherever it lies.
     pub(super) fn may_import(&self) -> bool {
         self.nocross == 0 && self.minimum == 0 && self.maximum == 0

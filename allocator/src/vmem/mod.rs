@@ -27,8 +27,8 @@ mod region;
 mod segment;
 
 pub use arena::{
-    Arenas, BadFree, alloc, arenas, contains_block, create, create_all, extend, find, fork_lock,
-    fork_unlock, free, free_exact, is_clean, purge_free, shrink,
+    Arenas, BadFree, alloc, arenas, contains_block, create, create_all, extend, find,
+    for_each_lock, free, free_exact, is_clean, place_by, purge_free, shrink,
 };
 pub use fit::{Fit, Request};
 pub use program::{

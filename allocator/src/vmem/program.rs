@@ -270,14 +270,7 @@ pub fn alloc_span(arena: ArenaRef, size: usize, align: usize) -> Option<SegmentR
         return arena::alloc(arena, size, align);
     }
     let quantum = arena.quantum().get() as usize;
-    let request = Request {
-        size: size.checked_next_multiple_of(quantum)?,
-        align: align.max(quantum),
-        phase: 0,
-        nocross: 0,
-        minimum: 0,
-        maximum: 0,
-    };
+    let request = Request::plain(size.checked_next_multiple_of(quantum)?, align.max(quantum));
     alloc_request(arena, &request, size, Fit::Instant, VM_NOSLEEP)
 }
 

@@ -169,14 +169,19 @@ fn publish_span(index: usize, base: usize, size: usize) {
 /// Gets fresh memory for the top arena: at least `need` bytes, a multiple of units. The range reads as zero.
 pub(super) fn grow(need: usize) -> Option<(usize, usize)> {
     let _guard = sync::lock(&LOCK);
-    let last = region(COUNT.load(Ordering::Relaxed).checked_sub(1)?);
+    let regions = || (0..COUNT.load(Ordering::Relaxed)).rev().map(region);
+    let committed: usize = regions()
+        .map(|region| region.committed().get() as usize)
+        .sum();
     let step = round_up(
-        need.max((last.committed().get() as usize / 8).clamp(COMMIT_MIN, COMMIT_MAX)),
+        need.max((committed / 8).clamp(COMMIT_MIN, COMMIT_MAX)),
         UNIT,
     );
-    commit_in(last, step)
-        .or_else(|| commit_in(last, round_up(need, UNIT)))
-        .or_else(|| commit_in(grow_regions(need)?, round_up(need, UNIT)))
+    let need = round_up(need, UNIT);
+    regions()
+        .find_map(|region| commit_in(region, step))
+        .or_else(|| regions().find_map(|region| commit_in(region, need)))
+        .or_else(|| commit_in(grow_regions(need)?, need))
 }
 
 fn commit_in(region: RegionRef, size: usize) -> Option<(usize, usize)> {

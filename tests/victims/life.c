@@ -1,0 +1,357 @@
+// flags: -g -O1 -fno-builtin -pthread
+/*
+ * The life of a process around the allocator, one situation an argument. Each ends with "ok" or says what broke.
+ *
+ *   handler  fork in a handler of a signal that interrupts the allocator again and again
+ *   _fork    children of _Fork, which runs no handlers, while threads allocate; they allocate as well
+ *   malloc   malloc in such a handler: not allowed; ends with a message where the allocator was interrupted
+ *   last     the main thread leaves by pthread_exit; the process ends with its last thread, and soon
+ *   setuid   setuid, for which libc asks every thread
+ *   threads  many threads that live shortly; what they keep does not grow with their number
+ *   alone    a program that has no threads has none of ours, whatever it frees
+ *   back N   memory goes back within the interval, with N threads that do nothing
+ *   keep     an idle thread keeps no more than UMEM_OPTIONS=perthread_cache allows
+ *   twice    a second free right after the first
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void fail(const char *what)
+{
+    write(1, what, strlen(what));
+    write(1, "\n", 1);
+    _exit(1);
+}
+
+static void nap(long milliseconds)
+{
+    struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    while (nanosleep(&time, &time))
+        ;
+}
+
+static long resident(void)
+{
+    long size, pages;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%ld %ld", &size, &pages) != 2)
+        fail("statm");
+    fclose(file);
+    return pages * 4096;
+}
+
+static int threads_of_process(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/proc/self/task");
+    for (struct dirent *entry; (entry = readdir(folder));)
+        count += entry->d_name[0] != '.';
+    closedir(folder);
+    return count;
+}
+
+/* Sizes of all layers: magazines, slabs, arenas, blocks. */
+static void churn(unsigned seed, int rounds)
+{
+    static __thread void *held[64];
+    for (int i = 0; i < rounds; i++) {
+        seed = seed * 1103515245u + 12345u;
+        unsigned at = seed >> 16 & 63;
+        free(held[at]);
+        size_t size = seed >> 8 & 7 ? 16 + (seed >> 11 & 4095) : 100000 + (seed >> 4 & 0xfffff);
+        held[at] = malloc(size);
+        if (!held[at])
+            fail("no memory");
+        memset(held[at], (int)at, 16);
+        if (((char *)held[at])[15] != (char)at)
+            fail("contents changed");
+    }
+    for (int i = 0; i < 64; i++) {
+        free(held[i]);
+        held[i] = NULL;
+    }
+}
+
+static volatile int forks;
+
+static void reap(pid_t child)
+{
+    int status;
+    for (int tries = 0; waitpid(child, &status, WNOHANG) == 0; tries++) {
+        if (tries > 10000) {
+            kill(child, SIGKILL);
+            fail("a child hangs");
+        }
+        struct timespec time = {0, 1000000};
+        nanosleep(&time, NULL);
+    }
+    if (status)
+        fail("a child failed");
+}
+
+static void fork_in_handler(int signal)
+{
+    (void)signal;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    if (child > 0)
+        reap(child);
+    forks++;
+}
+
+static void ticking(void (*handler)(int), long microseconds)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval timer = {{0, microseconds}, {0, microseconds}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void check_handler(void)
+{
+    ticking(fork_in_handler, 1000);
+    for (unsigned seed = 1; forks < 500; seed++)
+        churn(seed, 2000);
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+}
+
+static volatile int stop;
+
+static void *churn_until_stopped(void *seed)
+{
+    for (unsigned i = 0; !stop; i++)
+        churn((unsigned)(uintptr_t)seed + i, 200);
+    return NULL;
+}
+
+static void check_bare_fork(void)
+{
+    pthread_t threads[3];
+    for (uintptr_t i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, churn_until_stopped, (void *)(i * 1000));
+    for (int i = 0; i < 300; i++) {
+        churn((unsigned)i, 50);
+        pid_t child = _Fork();
+        if (child == 0) {
+            churn(7, 2000);
+            _exit(0);
+        }
+        reap(child);
+    }
+    stop = 1;
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void malloc_in_handler(int signal)
+{
+    (void)signal;
+    for (int i = 0; i < 20; i++)
+        free(malloc(200000));
+}
+
+static void check_malloc_in_handler(void)
+{
+    ticking(malloc_in_handler, 200);
+    for (unsigned seed = 1; seed < 100000; seed++)
+        for (int i = 0; i < 1000; i++)
+            free(malloc(200000));
+}
+
+static void *last_thread(void *nothing)
+{
+    churn(3, 10000);
+    nap(200);
+    write(1, "ok\n", 3);
+    return nothing;
+}
+
+static void check_last(void)
+{
+    pthread_t thread;
+    churn(1, 1000);
+    pthread_create(&thread, NULL, last_thread, NULL);
+    pthread_detach(thread);
+    pthread_exit(NULL);
+}
+
+static void check_setuid(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, churn_until_stopped, NULL);
+    for (int i = 0; i < 50; i++) {
+        churn((unsigned)i, 1000);
+        if (setuid(getuid()) || setgid(getgid()))
+            fail("setuid");
+    }
+    stop = 1;
+    pthread_join(thread, NULL);
+}
+
+static void *short_life(void *seed)
+{
+    churn((unsigned)(uintptr_t)seed, 100);
+    return NULL;
+}
+
+static void check_threads(char **arguments)
+{
+    long count = atol(arguments[2]);
+    long before = 0;
+    for (long i = 0; i < count; i++) {
+        pthread_t threads[4];
+        for (int j = 0; j < 4; j++)
+            if (pthread_create(&threads[j], NULL, short_life, (void *)(i * 4 + j)))
+                fail("pthread_create");
+        for (int j = 0; j < 4; j++)
+            pthread_join(threads[j], NULL);
+        if (i == count / 10)
+            before = resident();
+    }
+    if (resident() > before + (16 << 20))
+        fail("memory grew with the number of threads");
+}
+
+static void check_alone(void)
+{
+    for (unsigned seed = 0; seed < 50; seed++) {
+        churn(seed, 2000);
+        nap(50);
+    }
+    if (threads_of_process() != 1)
+        fail("there is a thread that the program did not make");
+}
+
+static void *idle(void *nothing)
+{
+    free(malloc(10));
+    pause();
+    return nothing;
+}
+
+/* 100 MB in buffers of all sizes, freed in another order. */
+static void check_back(char **arguments)
+{
+    enum { SIZES = 6 };
+    static const size_t sizes[SIZES] = {64, 300, 1000, 16000, 100000, 3000000};
+    int with_threads = atoi(arguments[2]) > 0;
+    for (int i = atoi(arguments[2]); i > 0; i--) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, idle, NULL);
+    }
+    nap(100);
+    for (int which = 0; which < SIZES; which++) {
+        long count = 100000000 / (long)sizes[which];
+        void **held = malloc(count * sizeof *held);
+        memset(held, 0, count * sizeof *held);
+        long before = resident();
+        for (long i = 0; i < count; i++)
+            memset(held[i] = malloc(sizes[which]), 1, sizes[which]);
+        if (resident() < before + 90000000)
+            fail("the peak was not reached");
+        unsigned state = 1;
+        for (long i = count - 1; i > 0; i--) {
+            state = state * 1103515245u + 12345u;
+            long other = (state >> 4) % (i + 1);
+            void *swap = held[i];
+            held[i] = held[other];
+            held[other] = swap;
+        }
+        for (long i = 0; i < count; i++)
+            free(held[i]);
+        long freed = resident();
+        /* The interval is one second. */
+        nap(1500);
+        if (!with_threads)
+            free(malloc(3000000));
+        long after = resident();
+        if (after > before + 12000000) {
+            char text[200];
+            snprintf(text, sizeof text, "size %zu: %ld before, %ld when freed, %ld later", sizes[which], before, freed, after);
+            fail(text);
+        }
+        free(held);
+    }
+}
+
+static void *fill_and_sleep(void *nothing)
+{
+    enum { EACH = 400 };
+    static __thread void *held[EACH];
+    for (size_t size = 16; size <= 16384; size += 16 + size / 4) {
+        for (int i = 0; i < EACH; i++)
+            memset(held[i] = malloc(size), 1, size);
+        for (int i = 0; i < EACH; i++)
+            free(held[i]);
+    }
+    pause();
+    return nothing;
+}
+
+static void check_keep(void)
+{
+    enum { THREADS = 100 };
+    long before = resident();
+    for (int i = 0; i < THREADS; i++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, fill_and_sleep, NULL);
+        nap(5);
+    }
+    nap(2000);
+    long each = (resident() - before) / THREADS;
+    /* The limit is 128 KiB of magazines; stack and records come on top, and slabs that a round keeps alive. */
+    if (each > 300 << 10) {
+        char text[100];
+        snprintf(text, sizeof text, "%ld bytes a thread", each);
+        fail(text);
+    }
+}
+
+static void check_twice(char **arguments)
+{
+    size_t size = (size_t)atol(arguments[2]);
+    char *buffer = malloc(size);
+    free(malloc(size));
+    free(buffer);
+    free(buffer);
+}
+
+int main(int count, char **arguments)
+{
+    const char *what = count > 1 ? arguments[1] : "";
+    if (!strcmp(what, "handler"))
+        check_handler();
+    else if (!strcmp(what, "_fork"))
+        check_bare_fork();
+    else if (!strcmp(what, "malloc"))
+        check_malloc_in_handler();
+    else if (!strcmp(what, "last"))
+        check_last();
+    else if (!strcmp(what, "setuid"))
+        check_setuid();
+    else if (!strcmp(what, "threads"))
+        check_threads(arguments);
+    else if (!strcmp(what, "alone"))
+        check_alone();
+    else if (!strcmp(what, "back"))
+        check_back(arguments);
+    else if (!strcmp(what, "keep"))
+        check_keep();
+    else if (!strcmp(what, "twice"))
+        check_twice(arguments);
+    else
+        fail("unknown situation");
+    write(1, "ok\n", 3);
+    _exit(0);
+}
