@@ -29,14 +29,17 @@ mod map;
 mod mappings;
 mod nm;
 mod objects;
+mod offsetof;
 mod parts;
 mod path;
+mod print;
 mod quit;
 mod radix;
 mod refs;
 mod regs;
 mod retained;
 pub mod set;
+mod sizeof;
 mod sort;
 mod source;
 mod stack;
@@ -94,12 +97,15 @@ pub const DCMDS: &[&Dcmd] = &[
     &nm::DCMD,
     &objects::DCMD,
     &path::DCMD,
+    &offsetof::DCMD,
+    &print::DCMD,
     &quit::DCMD,
     &radix::DCMD,
     &refs::DCMD,
     &regs::DCMD,
     &retained::DCMD,
     &set::DCMD,
+    &sizeof::DCMD,
     &sort::DCMD,
     &source::DCMD,
     &stack::DCMD,

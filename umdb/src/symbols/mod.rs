@@ -247,14 +247,23 @@ impl Symbols {
             .find_map(|module| module.table(&self.sources).named(symbol))
     }
 
-    /// The type with a name (`struct session`, `ns::Type`); the main program is asked first. It may take a while where
-    /// there is much debug information.
+    /// The type of the main program with a name (`struct session`, `ns::Type`). It may take a while where there is much
+    /// debug information.
     #[must_use]
-    pub fn type_named(&self, name: &str) -> Option<TypeId> {
-        let order = |module: &&ModuleSymbols| !module.module.is_program;
-        let mut modules: Vec<(u32, &ModuleSymbols)> = (0..).zip(&self.modules).collect();
-        modules.sort_by_key(|(_, module)| order(module));
-        modules.into_iter().find_map(|(module, symbols)| {
+    pub fn type_in_program(&self, name: &str) -> Option<TypeId> {
+        self.type_in(name, |module| module.module.is_program)
+    }
+
+    /// The type with a name in any other module.
+    #[must_use]
+    pub fn type_in_libraries(&self, name: &str) -> Option<TypeId> {
+        self.type_in(name, |module| !module.module.is_program)
+    }
+
+    fn type_in(&self, name: &str, is_meant: fn(&ModuleSymbols) -> bool) -> Option<TypeId> {
+        let modules = (0..).zip(&self.modules);
+        let mut modules = modules.filter(|(_, module)| is_meant(module));
+        modules.find_map(|(module, symbols)| {
             let offset = symbols.types(&self.sources)?.named(name)?;
             Some(TypeId { module, offset })
         })

@@ -17,10 +17,12 @@ pub mod registers;
 pub(super) mod requests;
 pub(super) mod scan;
 pub(super) mod search;
+pub(super) mod show;
 pub(super) mod stacks;
 pub(super) mod state;
 #[cfg(test)]
 pub(super) mod testing;
 pub(super) mod threads;
+pub(super) mod types;
 pub(super) mod values;
 pub(super) mod values_shown;

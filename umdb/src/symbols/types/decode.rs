@@ -36,7 +36,7 @@ impl Types {
             shape,
         };
         match entry.tag() {
-            tag::DW_TAG_base_type => plain(Shape::Base(encoding(entry))),
+            tag::DW_TAG_base_type => plain(Shape::Base(encoding(entry, name.as_deref()))),
             tag::DW_TAG_pointer_type
             | tag::DW_TAG_reference_type
             | tag::DW_TAG_rvalue_reference_type
@@ -272,7 +272,7 @@ fn offset(unit: &Unit<Section>, entry: &Entry) -> Option<u64> {
     }
 }
 
-fn encoding(entry: &Entry) -> Encoding {
+fn encoding(entry: &Entry, name: Option<&str>) -> Encoding {
     let Some(AttributeValue::Encoding(encoding)) = entry.attr_value(DW_AT_encoding) else {
         return Encoding::Other;
     };
@@ -281,7 +281,11 @@ fn encoding(entry: &Entry) -> Encoding {
         tag::DW_ATE_unsigned | tag::DW_ATE_address => Encoding::Unsigned,
         tag::DW_ATE_float => Encoding::Float,
         tag::DW_ATE_boolean => Encoding::Boolean,
-        tag::DW_ATE_signed_char | tag::DW_ATE_unsigned_char => Encoding::Character,
+        tag::DW_ATE_signed_char | tag::DW_ATE_unsigned_char if name == Some("char") => {
+            Encoding::Character
+        }
+        tag::DW_ATE_signed_char => Encoding::Signed,
+        tag::DW_ATE_unsigned_char => Encoding::Unsigned,
         tag::DW_ATE_UTF => Encoding::Unicode,
         _ => Encoding::Other,
     }
