@@ -96,8 +96,8 @@ pub const DCMDS: &[&Dcmd] = &[
     &mappings::DCMD,
     &nm::DCMD,
     &objects::DCMD,
-    &path::DCMD,
     &offsetof::DCMD,
+    &path::DCMD,
     &print::DCMD,
     &quit::DCMD,
     &radix::DCMD,
@@ -228,5 +228,80 @@ mod tests {
         assert_eq!(similar("findleak"), Some("findleaks"));
         assert_eq!(similar("umem_verfiy"), Some("umem_verify"));
         assert_eq!(similar("xyz"), None);
+    }
+
+    /// Words by which commands of the allocator are tried on damaged heaps.
+    const TRIED: [(&str, &[&str]); 19] = [
+        ("allocdby", &[]),
+        ("bufctl", &["-h"]),
+        ("bufctl", &["-v"]),
+        ("freedby", &[]),
+        ("print", &["Cache"]),
+        ("umalog", &[]),
+        ("umastat", &[]),
+        ("umausers", &["-ef"]),
+        ("umem_cache", &[]),
+        ("umem_log", &[]),
+        ("umem_malloc_dist", &[]),
+        ("umem_malloc_info", &["-g"]),
+        ("umem_status", &[]),
+        ("umem_verify", &["-v"]),
+        ("vmem", &[]),
+        ("vmem_seg", &["-v"]),
+        ("whatis", &["-a"]),
+        ("findleaks", &[]),
+        ("sizeof", &["Slab"]),
+    ];
+
+    /// Every word of the structures in turn is replaced by ones that lead nowhere, to itself, and to the end.
+    #[test]
+    fn commands_and_walkers_survive_each_damaged_word() {
+        use crate::heap::synthetic::{META, ROOT, victim};
+        let (mut builder, [kept, ..]) = victim();
+        let stack = builder.stack(&[0x40_0100]);
+        builder.block(20_000, stack);
+        builder.publish();
+        let cache = builder.caches[0].0;
+        let root = (0..0x250_u64).map(|offset| ROOT + offset);
+        let meta = (0..0x1000_u64).map(|offset| META + offset);
+        for at in root.chain(meta).step_by(8) {
+            let mut before = [0; 8];
+            crate::target::Memory::read(&builder.image, at, &mut before);
+            if before == [0; 8] {
+                continue;
+            }
+            for word in [u64::MAX - 7, at] {
+                builder.write_word(at, word);
+                try_all(&builder, [kept.record, cache]);
+            }
+            builder.image.write(at, &before);
+        }
+    }
+
+    fn try_all(builder: &crate::heap::synthetic::Builder, addresses: [u64; 2]) {
+        use crate::{
+            analysis::{Cancel, Subject},
+            symbols::Symbols,
+            walkers,
+        };
+        let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+        let symbols = Symbols::new(&target);
+        let cx = Context::new(&target, &symbols, &heap, &cancel);
+        for (name, words) in TRIED {
+            let dcmd = find(name).unwrap();
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            for address in addresses.map(Some).into_iter().chain([None]) {
+                if let (Ok(invocation), Run::Report(run)) = (dcmd.parse(address, &words), &dcmd.run)
+                {
+                    let _ = run(&cx, &invocation).map(|report| crate::render::write_text(&report));
+                }
+            }
+        }
+        let subject = Subject::new(&target, &symbols, &heap, &cancel);
+        for walker in walkers::WALKERS {
+            for start in addresses.map(Some).into_iter().chain([None]) {
+                let _ = walkers::begin(&subject, walker.name, start).map(Iterator::count);
+            }
+        }
     }
 }

@@ -274,5 +274,8 @@ mod tests {
                 kept.address
             )
         );
+        let inside = entry + 0x10;
+        let start = format!("{inside:x} is {entry:x}+10, in entry 1 of the transaction log");
+        assert!(answer(inside).starts_with(&start));
     }
 }

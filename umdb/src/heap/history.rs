@@ -159,12 +159,22 @@ impl Heap {
     /// The entry of the transaction log at an address.
     #[must_use]
     pub fn log_entry_at(&self, address: u64) -> Option<LogEntry> {
+        let (start, entry) = self.find_log_entry(address)?;
+        (start == address).then_some(entry)
+    }
+
+    /// The entry of the transaction log that holds an address, and where it starts.
+    #[must_use]
+    pub fn find_log_entry(&self, address: u64) -> Option<(u64, LogEntry)> {
         let log = self.log(log_kind::TRANSACTION)?;
         let distance = address.checked_sub(log.record.base)?;
-        let stride = u64::from(log.record.stride).max(1);
-        let is_entry = distance < log.bytes() && distance % stride == 0;
-        let entry: LogEntry = is_entry.then(|| self.reader.one(address).ok())??;
-        (entry.sequence != 0 && log.entry_address(entry.sequence) == Some(address)).then_some(entry)
+        if distance >= log.bytes() {
+            return None;
+        }
+        let start = address - distance % u64::from(log.record.stride).max(1);
+        let entry: LogEntry = self.reader.one(start).ok()?;
+        (entry.sequence != 0 && log.entry_address(entry.sequence) == Some(start))
+            .then_some((start, entry))
     }
 
     /// The stack with an identifier; an empty one for zero.

@@ -247,9 +247,14 @@ fn record(cx: &Context<'_>, address: u64) -> Option<Answer> {
         let record = Some(Object::Block(block));
         return Some(Answer { sentence, record });
     }
-    if let Some(entry) = cx.heap.log_entry_at(address) {
-        return answer(
+    if let Some((start, entry)) = cx.heap.find_log_entry(address) {
+        let sentence = if start == address {
             is(address)
+        } else {
+            is(address).words(format!("{start:x}+{:x}, in ", address - start))
+        };
+        return answer(
+            sentence
                 .words("entry ")
                 .value("sequence", Cell::Number(entry.sequence))
                 .words(" of the transaction log: ")
@@ -322,7 +327,13 @@ fn own(cx: &Context<'_>, address: u64) -> Option<Answer> {
         .iter()
         .any(|region| region.base <= address && address < region.end())
     {
-        return answer(is(address).words(UNUSED));
+        let is_used = cx.heap.find(address).is_some();
+        let what = if is_used {
+            "in the allocator's heap"
+        } else {
+            UNUSED
+        };
+        return answer(is(address).words(what));
     }
     let span = cx
         .heap
