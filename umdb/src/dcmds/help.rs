@@ -1,43 +1,47 @@
 //! `::help`: what the commands are, and what one does.
 
-use super::{Address, Context, DCMDS, Dcmd, Error, Group, Invocation, Run, find, similar};
+use super::{
+    Completes, Context, DCMDS, Dcmd, Error, Group, Invocation, Run, find, find_shorthand,
+    parts::{operands::optional, page::page_text},
+    similar,
+};
 use crate::report::{Report, Text};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "help",
     group: Group::Session,
-    address: Address::Forbidden,
-    options: &[],
     operands: "[command]",
+    completes: Completes::Dcmds,
     summary: "list the commands, or say what one does",
     help: HELP,
+    see: &["dcmds", "walkers", "formats"],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\
-Without a name it lists the commands; with one it says how that command is typed
-and what it does.
+Without a name it lists the commands; with one it says how that command is typed,
+what its options and columns mean, and what to look at next.
 
     > ::help findleaks";
 
 const SYNTAX: &str = "\
-A command is [address]::name [options]. Addresses are hexadecimal; names of
-functions, data and caches can be used, as object`name or name, and computed
-with. Commands on one line are separated by ;. // begins a comment, $q quits.
+[address [,count]] ::name [options] [| command ...] [! shell command]
+
+Addresses are hexadecimal (0t10 is ten); names of functions, data and caches can be
+used as name or object`name, and computed with. . is the last address, <name a
+variable or register, *address what is there. | hands addresses from one command to
+the next. address/K shows memory, value=K a value; ::formats has the letters.
+Commands are separated by ; and // begins a comment. $q quits.
 ";
 
 fn run(_: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let body = match invocation.operands.as_slice() {
-        [] => overview(),
-        [name] => {
-            let name = name.trim_start_matches("::");
-            details(find(name).ok_or_else(|| unknown(name))?)
-        }
-        [_, other, ..] => {
-            return Err(Error::failed(format!(
-                "help: unexpected argument \"{other}\""
-            )));
+    let body = match optional(&DCMD, invocation)? {
+        None => overview(),
+        Some(name) => {
+            let bare = name.trim_start_matches("::");
+            let by_sign = find_shorthand(name).map(|(dcmd, _)| dcmd);
+            page_text(find(bare).or(by_sign).ok_or_else(|| unknown(bare))?)
         }
     };
     let mut report = Report::default();
@@ -67,30 +71,6 @@ fn overview() -> String {
     text + "\n::help name says more.\n"
 }
 
-/// The page of a command, in the sections of mdb.
-fn details(dcmd: &Dcmd) -> String {
-    let mut text = format!(
-        "NAME\n  {} - {}\n\nSYNOPSIS\n  {}\n\nDESCRIPTION\n",
-        dcmd.name,
-        dcmd.summary,
-        dcmd.usage()
-    );
-    for line in dcmd.help.lines() {
-        text += format!("  {line}").trim_end();
-        text.push('\n');
-    }
-    if !dcmd.options.is_empty() {
-        text += "\nOPTIONS\n";
-        for option in dcmd.options {
-            let typed = option.value.map_or(format!("-{}", option.letter), |value| {
-                format!("-{} {value}", option.letter)
-            });
-            text += &format!("  {typed:<10} {}\n", option.summary);
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,10 +89,28 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_synopsis_description_and_options() {
-        let (text, _) = text(&mut Builder::new(), &DCMD, None, &["::findleaks"]);
-        assert!(text.starts_with("NAME\n  findleaks - search for memory leaks\n\nSYNOPSIS\n  [address]::findleaks [-dfimrv]\n"));
-        assert!(text.contains("\nOPTIONS\n  -d         detail"));
+    fn a_page_has_all_that_the_descriptor_says() {
+        let page = |name: &str| text(&mut Builder::new(), &DCMD, None, &[name]).0;
+        let stack = page("::stack");
+        assert!(stack.starts_with("NAME\n  stack - "), "{stack}");
+        for part in [
+            "\nSYNOPSIS\n  [address]::stack [-p] [arguments]\n",
+            "\nDESCRIPTION\n",
+            "\n      > ::stack\n",
+            "\nOPTIONS\n  -p         the frame's address",
+            "\nCOLUMNS\n  FRAME      ",
+            "\nPIPES\n  Behind a pipe it is run for each address",
+            "\nOLDER NAMES\n  $c         ::stack\n  $C         ::stack -p\n",
+            "\nSEE ALSO\n  ::findstack, ::threads, ::regs\n",
+        ] {
+            assert!(stack.contains(part), "{part}\n{stack}");
+        }
+        assert_eq!(page("$C"), stack);
+        assert!(page("wc").starts_with("NAME\n  count"));
+    }
+
+    #[test]
+    fn what_has_no_page_is_said() {
         let error = run(&mut Builder::new(), &DCMD, None, &["findleak"]).unwrap_err();
         assert_eq!(
             error,

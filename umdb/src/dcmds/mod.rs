@@ -68,7 +68,7 @@ mod whatis;
 pub use parts::{
     args::{Address, Completes, Dcmd, Filter, Group, Invocation, Opt, Run, Shorthand},
     context::{Context, Error, Host},
-    registers,
+    page, registers,
     state::{Format, State},
 };
 
@@ -220,6 +220,9 @@ mod tests {
         for dcmd in DCMDS {
             assert!(dcmd.help.contains("    > "), "{}", dcmd.name);
             assert!(!dcmd.summary.ends_with('.'), "{}", dcmd.name);
+            for other in dcmd.see {
+                assert!(find(other).is_some(), "{}: see {other}", dcmd.name);
+            }
         }
     }
 

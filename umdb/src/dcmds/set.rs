@@ -38,7 +38,13 @@ struct Setting {
 }
 
 /// All settings, in the order of the alphabet.
-const SETTINGS: [Setting; 5] = [
+const SETTINGS: [Setting; 6] = [
+    Setting {
+        name: "autowrap",
+        summary: "long rows of tables go on in the next line of a terminal",
+        get: |state| state.wraps.get(),
+        set: |state, on| state.wraps.set(on),
+    },
     Setting {
         name: "csv",
         summary: "tables are comma-separated values",
@@ -78,9 +84,8 @@ fn set_format(state: &State, format: Format, on: bool) {
 }
 
 /// Options of mdb that mean nothing here and may stand in an old file.
-const IGNORED: [&str; 9] = [
+const IGNORED: [&str; 8] = [
     "adb",
-    "autowrap",
     "follow_fork_mode",
     "noctf",
     "nomods",

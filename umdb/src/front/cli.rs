@@ -44,6 +44,18 @@ struct Common {
     /// Answers in JSON, one object a command
     #[arg(long)]
     json: bool,
+    /// Switches settings on (::set lists them), with commas between; +o switches them off
+    #[arg(short = 'o', value_name = "OPTION")]
+    set: Vec<String>,
+    /// Switches settings off, as +o does
+    #[arg(long = "clear", value_name = "OPTION", hide = true)]
+    clear: Vec<String>,
+    /// Does not read ~/.umdbrc
+    #[arg(short = 'S')]
+    no_startup: bool,
+    /// What stands before each line that is typed
+    #[arg(short = 'P', value_name = "PROMPT")]
+    prompt: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,6 +87,12 @@ pub(super) struct Options {
     pub(super) commands: Vec<String>,
     /// Answer in JSON.
     pub(super) json: bool,
+    /// Settings to switch on or off: names with commas between.
+    pub(super) settings: Vec<(String, bool)>,
+    /// `~/.umdbrc` is read.
+    pub(super) reads_startup: bool,
+    /// What stands before each line.
+    pub(super) prompt: Option<String>,
     /// What to do.
     pub(super) task: Task,
 }
@@ -109,15 +127,35 @@ pub(super) struct RunTask {
 /// exit status returned.
 pub(super) fn parse() -> Result<Options, ExitCode> {
     let command = Arguments::command();
-    let matches = command.try_get_matches().map_err(|error| explain(&error))?;
+    let matches = command
+        .try_get_matches_from(with_plus(std::env::args_os()))
+        .map_err(|error| explain(&error))?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| explain(&error))?;
-    options(arguments).map_err(|what| {
-        let _ = writeln!(
-            std::io::stderr(),
-            "umdb: {what}\n      umdb --help says how it is used"
-        );
-        ExitCode::from(2)
-    })
+    options(arguments).map_err(|what| misused(&what))
+}
+
+/// Prints one line about a mistake, and returns the exit status.
+pub(super) fn misused(what: &str) -> ExitCode {
+    let _ = writeln!(
+        std::io::stderr(),
+        "umdb: {what}\n      umdb --help says how it is used"
+    );
+    ExitCode::from(2)
+}
+
+/// `+o` is no option for clap: it is `--clear`. What stands behind `--` or `run` is left alone.
+fn with_plus(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_ours = true;
+    arguments
+        .map(|argument| {
+            is_ours &= argument != "--" && argument != "run";
+            match argument.to_str().and_then(|text| text.strip_prefix("+o")) {
+                Some("") if is_ours => "--clear".into(),
+                Some(names) if is_ours => format!("--clear={names}").into(),
+                _ => argument,
+            }
+        })
+        .collect()
 }
 
 fn options(arguments: Arguments) -> Result<Options, String> {
@@ -161,9 +199,14 @@ fn options(arguments: Arguments) -> Result<Options, String> {
             return Err("nothing to look at: give -p PID, a core file, or run".to_owned());
         }
     };
+    let on = common.set.into_iter().map(|names| (names, true));
+    let off = common.clear.into_iter().map(|names| (names, false));
     Ok(Options {
         commands: common.execute,
         json: common.json,
+        settings: on.chain(off).collect(),
+        reads_startup: !common.no_startup,
+        prompt: common.prompt,
         task,
     })
 }
@@ -184,12 +227,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         .take_while(|line| !line.is_empty())
         .collect::<Vec<_>>()
         .join(" ");
-    let what = lines.strip_prefix("error: ").unwrap_or(&lines);
-    let _ = writeln!(
-        std::io::stderr(),
-        "umdb: {what}\n      umdb --help says how it is used"
-    );
-    ExitCode::from(2)
+    misused(lines.strip_prefix("error: ").unwrap_or(&lines))
 }
 
 #[cfg(test)]
@@ -235,6 +273,20 @@ mod tests {
             };
             assert_eq!(task.program, ["prog", "-e", "--json", "x"]);
         }
+    }
+
+    #[test]
+    fn settings_are_switched_on_and_off() {
+        let words = ["umdb", "+o", "pager", "-o", "json,csv", "core", "--", "+o"];
+        let words = with_plus(words.iter().map(OsString::from));
+        assert_eq!(words[1], "--clear");
+        assert_eq!(words[7], "+o");
+        let options = parsed("umdb --clear pager -o json -S -P % core").unwrap();
+        assert_eq!(
+            options.settings,
+            [("json".to_owned(), true), ("pager".to_owned(), false)]
+        );
+        assert!(!options.reads_startup && options.prompt.as_deref() == Some("%"));
     }
 
     #[test]

@@ -5,12 +5,16 @@
 //! nobody reads on, and that a stopped process goes on whatever happens here.
 
 mod cli;
+mod complete;
 mod interrupt;
 mod open;
 mod output;
+mod progress;
 mod prompt;
 mod run;
+mod screen;
 mod shell;
+mod startup;
 
 use std::{
     io::{BufRead, IsTerminal},
@@ -20,11 +24,11 @@ use std::{
 
 use crate::{
     analysis::{Subject, missing},
-    dcmds::{Format, State},
+    dcmds::{self, Format, State},
     exec::{Outcome, Session},
     report::Status,
 };
-use cli::Task;
+use cli::{Options, Task};
 use interrupt::{CANCEL, stoppable};
 use open::{Failure, Opened};
 use output::Output;
@@ -36,15 +40,15 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    let state = Rc::new(State::default());
-    if options.json {
-        state.format.set(Format::Json);
-    }
+    let state = match settings(&options) {
+        Ok(state) => state,
+        Err(code) => return code,
+    };
     let mut output = Output::new(state);
-    let code = match options.task {
-        Task::Run(task) => run::run(&task, &options.commands, &mut output),
-        Task::Look(what) => match open::open(&what) {
-            Ok(opened) => look(&opened, &options.commands, &mut output).exit_code(),
+    let code = match &options.task {
+        Task::Run(task) => run::run(task, &options.commands, &mut output),
+        Task::Look(what) => match open::open(what) {
+            Ok(opened) => look(&opened, &options, &mut output).exit_code(),
             Err(failure) => fail(&failure, &mut output),
         },
     };
@@ -57,24 +61,44 @@ fn fail(failure: &Failure, output: &mut Output) -> u8 {
     Status::Failed.exit_code()
 }
 
+/// The settings that the command line asks for.
+fn settings(options: &Options) -> Result<Rc<State>, ExitCode> {
+    let state = Rc::new(State::default());
+    for (names, on) in &options.settings {
+        if let Err(what) = dcmds::set::switch(&state, names, *on) {
+            return Err(cli::misused(&what));
+        }
+    }
+    if options.json {
+        state.format.set(Format::Json);
+    }
+    if let Some(prompt) = &options.prompt {
+        state.prompt.replace(prompt.clone());
+    }
+    Ok(state)
+}
+
 /// Runs commands on a target: those given, else those of standard input.
-fn look(opened: &Opened, commands: &[String], output: &mut Output) -> Status {
+fn look(opened: &Opened, options: &Options, output: &mut Output) -> Status {
     let notes = opened.target.notes.iter();
     notes.for_each(|note| output.error(note, None));
     let mut session = session(opened, output);
-    let is_asked = commands.is_empty() && std::io::stdin().is_terminal();
+    let is_asked = options.commands.is_empty() && std::io::stdin().is_terminal();
     if !is_asked {
-        announce(opened, &mut session, output);
+        announce(opened, &session, output);
     }
-    if !commands.is_empty() {
-        run_lines(&mut session, commands.iter().cloned(), output);
+    if options.reads_startup && startup::run(&session, output) == Outcome::Quit {
+        return session.status();
+    }
+    if !options.commands.is_empty() {
+        run_lines(&session, options.commands.iter().cloned(), output);
     } else if is_asked {
         session = session.interactive();
-        prompt::run(&mut session, &opened.target.warnings, output);
+        prompt::run(&session, &opened.target.warnings, output);
     } else {
         let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
         run_lines(
-            &mut session,
+            &session,
             lines.map(|line| String::from_utf8_lossy(&line).into_owned()),
             output,
         );
@@ -89,7 +113,7 @@ fn session<'a>(opened: &'a Opened, output: &Output) -> Session<'a> {
 }
 
 /// Notes what is known to be missing before the first command, which says it.
-fn announce(opened: &Opened, session: &mut Session<'_>, output: &mut Output) {
+fn announce(opened: &Opened, session: &Session<'_>, output: &mut Output) {
     let mut missing: Vec<String> = missing(&opened.target).map(str::to_owned).collect();
     if !missing.is_empty() {
         session.worsen(Status::Incomplete);
@@ -99,7 +123,7 @@ fn announce(opened: &Opened, session: &mut Session<'_>, output: &mut Output) {
 }
 
 /// Runs lines until there are no more, the user quits or interrupts, or nobody reads the output.
-fn run_lines(session: &mut Session<'_>, lines: impl Iterator<Item = String>, output: &mut Output) {
+fn run_lines(session: &Session<'_>, lines: impl Iterator<Item = String>, output: &mut Output) {
     for line in lines {
         let outcome = stoppable(|| session.run_line(&line, output));
         if outcome == Outcome::Quit || CANCEL.is_requested() || output.has_ended() {

@@ -1,15 +1,16 @@
 //! Standard output and standard error.
 
 use std::{
+    fs::OpenOptions,
     io::{ErrorKind, Write, stderr, stdout},
     rc::Rc,
 };
 
-use super::shell::Shell;
+use super::{progress::Progress, screen::Screen, shell::Reader};
 use crate::{
     dcmds::{Format, State},
     exec::Sink,
-    render::{TextWriter, to_json},
+    render::{Style, TextWriter, to_csv, to_json},
     report::{Report, Status, Warning},
 };
 
@@ -23,6 +24,10 @@ pub(super) struct Output {
     /// What is missing of the target, until it has been said.
     missing: Vec<String>,
     command: Current,
+    /// A person types the commands.
+    is_prompt: bool,
+    /// Where the line that is run comes from: "line 3 of ~/.umdbrc".
+    source: Option<String>,
 }
 
 /// The command that answers.
@@ -32,9 +37,22 @@ struct Current {
     writer: TextWriter,
     /// What it answered so far, where that is not printed at once.
     answer: Report,
-    shell: Option<Shell>,
+    way: Way,
+    progress: Option<Progress>,
     /// Nobody wants more of its answer.
     is_closed: bool,
+}
+
+/// Where the answer goes.
+#[derive(Default)]
+enum Way {
+    /// To standard output.
+    #[default]
+    Out,
+    /// To the terminal: held back until it is known whether it fits on a page of so many lines.
+    Held(String, usize),
+    /// To the pager or a shell command.
+    Program(Reader),
 }
 
 impl Output {
@@ -45,6 +63,28 @@ impl Output {
             ended: false,
             missing: Vec::new(),
             command: Current::default(),
+            is_prompt: false,
+            source: None,
+        }
+    }
+
+    /// A person types the commands from now on.
+    pub(super) fn prompted(&mut self) {
+        self.is_prompt = true;
+    }
+
+    /// Says where the lines come from that are run from now on; nothing where that is clear.
+    pub(super) fn set_source(&mut self, source: Option<String>) {
+        self.source = source;
+    }
+
+    /// Adds what is missing to an answer, unless a line of it says so; it still has to be said.
+    fn add_missing(&self, answer: &mut Report) {
+        for missing in &self.missing {
+            let mut said = answer.warnings.iter();
+            if !said.any(|warning| warning.what.contains(missing)) {
+                answer.warn(missing.clone());
+            }
         }
     }
 
@@ -74,7 +114,11 @@ impl Output {
 
     /// Prints one line about what went wrong, and one with the next step.
     pub(super) fn error(&self, what: &str, hint: Option<&str>) {
-        let mut text = format!("umdb: {}\n", visible(what));
+        let mut text = format!("umdb: {}", visible(what));
+        if let Some(source) = &self.source {
+            text += &format!(" on {source}");
+        }
+        text.push('\n');
         if let Some(hint) = hint {
             text += &format!("{HINT}{}\n", visible(hint));
         }
@@ -82,13 +126,41 @@ impl Output {
         let _ = stderr().write_all(text.as_bytes());
     }
 
-    /// Prints to the shell command where there is one, else to standard output.
+    /// Prints the answer of a command.
     fn print(&mut self, text: &str) {
-        if let Some(shell) = &mut self.command.shell {
-            // A command such as head reads no more than it wants.
-            self.command.is_closed |= shell.write(text).is_err();
+        if text.is_empty() {
             return;
         }
+        self.command.progress = None;
+        self.log(text);
+        match &mut self.command.way {
+            Way::Out => self.write(text),
+            Way::Held(held, page) => {
+                held.push_str(text);
+                if held.lines().nth(*page).is_some() {
+                    self.turn_page();
+                }
+            }
+            // A command such as head reads no more than it wants.
+            Way::Program(program) => self.command.is_closed |= program.write(text).is_err(),
+        }
+    }
+
+    /// What was held back does not fit on a page: a pager takes it, and all that follows.
+    fn turn_page(&mut self) {
+        let Way::Held(held, _) = std::mem::take(&mut self.command.way) else {
+            return;
+        };
+        match Reader::pager() {
+            Some(mut pager) => {
+                self.command.is_closed |= pager.write(&held).is_err();
+                self.command.way = Way::Program(pager);
+            }
+            None => self.write(&held),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
         let mut out = stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => {}
@@ -101,28 +173,77 @@ impl Output {
         self.command.is_closed |= self.ended;
     }
 
+    /// Copies to the log, if there is one.
+    fn log(&self, text: &str) {
+        let file = self.state.log.borrow().clone();
+        if let Some(file) = file {
+            let copied = OpenOptions::new()
+                .append(true)
+                .open(&file)
+                .and_then(|mut log| log.write_all(text.as_bytes()));
+            if let Err(error) = copied {
+                *self.state.log.borrow_mut() = None;
+                self.error(&format!("logging to {file} has ended: {error}"), None);
+            }
+        }
+    }
+
     fn warn(&mut self, warnings: &[Warning]) {
+        if !warnings.is_empty() {
+            self.command.progress = None;
+        }
         self.say_missing(warnings);
         for warning in warnings {
             self.error(&warning.what, warning.hint.as_deref());
         }
     }
+
+    /// How the answer of a command reaches its reader.
+    fn way(&self, shell: Option<&str>) -> std::io::Result<Way> {
+        if let Some(line) = shell {
+            return Reader::shell(line).map(Way::Program);
+        }
+        let page = Screen::now().page();
+        let page = page.filter(|_| self.state.pager.get() && self.is_prompt);
+        Ok(page.map_or(Way::Out, |page| Way::Held(String::new(), page)))
+    }
 }
 
 impl Sink for Output {
     fn begin(&mut self, command: &str, shell: Option<&str>) {
+        let is_text = self.state.format.get() == Format::Text;
+        // A shell command and a log get text for any width.
+        let style = if shell.is_some() || !is_text {
+            Style::default()
+        } else {
+            Screen::now().style(!self.state.wraps.get())
+        };
         self.command = Current {
             text: command.to_owned(),
+            writer: TextWriter::styled(style),
             ..Current::default()
         };
-        if let Some(line) = shell {
-            match Shell::start(line) {
-                Ok(shell) => self.command.shell = Some(shell),
-                Err(error) => {
-                    self.error(&format!("cannot run the shell: {error}"), None);
-                    self.command.is_closed = true;
-                }
+        if self.state.log.borrow().is_some() {
+            self.log(&format!("> {command}\n"));
+        }
+        if command.starts_with('!')
+            && let Some(line) = shell
+        {
+            if let Err(error) = super::shell::run(line) {
+                self.error(&format!("cannot run the shell: {error}"), None);
             }
+            self.command.text.clear();
+            return;
+        }
+        match self.way(shell) {
+            Ok(way) => self.command.way = way,
+            Err(error) => {
+                self.error(&format!("cannot run the shell: {error}"), None);
+                self.command.is_closed = true;
+            }
+        }
+        if shell.is_none() {
+            self.command.progress = Progress::start(command);
         }
     }
 
@@ -142,14 +263,24 @@ impl Sink for Output {
     }
 
     fn end(&mut self) -> Status {
+        self.command.progress = None;
         let command = std::mem::take(&mut self.command.text);
-        let answer = std::mem::take(&mut self.command.answer);
-        if self.state.format.get() != Format::Text && !command.is_empty() {
-            self.print(&format!("{}\n", to_json(&command, &answer)));
+        let mut answer = std::mem::take(&mut self.command.answer);
+        match self.state.format.get() {
+            Format::Json if !command.is_empty() => {
+                let said = answer.warnings.len();
+                self.add_missing(&mut answer);
+                self.print(&format!("{}\n", to_json(&command, &answer)));
+                answer.warnings.truncate(said);
+            }
+            Format::Csv => self.print(&to_csv(&answer)),
+            Format::Json | Format::Text => {}
         }
         self.warn(&answer.warnings);
-        if let Some(shell) = self.command.shell.take() {
-            shell.finish();
+        match std::mem::take(&mut self.command.way) {
+            Way::Out => {}
+            Way::Held(held, _) => self.write(&held),
+            Way::Program(program) => program.finish(),
         }
         Status::Clean
     }

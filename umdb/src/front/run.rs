@@ -127,15 +127,15 @@ fn look(target: Target, commands: &[String], output: &mut Output) -> (Option<Exi
             (target.finish(), Status::Failed)
         }
         Ok(opened) => {
-            let mut session = super::session(&opened, output);
-            announce(&opened, &mut session, output);
+            let session = super::session(&opened, output);
+            announce(&opened, &session, output);
             let default = [DEFAULT_COMMAND.to_owned()];
             let commands = if commands.is_empty() {
                 &default[..]
             } else {
                 commands
             };
-            run_lines(&mut session, commands.iter().cloned(), output);
+            run_lines(&session, commands.iter().cloned(), output);
             let status = session.status();
             (opened.target.finish(), status)
         }

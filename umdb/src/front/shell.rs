@@ -1,27 +1,46 @@
-//! Shell commands that get the output of a command.
+//! Programs that get the output of a command: shell commands and the pager.
 
 use std::{
     env,
     io::{self, Write},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
 /// What runs commands when `SHELL` does not say.
 const SHELL: &str = "/bin/sh";
+/// Pagers that are looked for when `PAGER` does not say.
+const PAGERS: [&str; 2] = ["less -FRX", "more"];
 
-/// A shell command that runs.
-pub(super) struct Shell {
+/// A program that reads what is written here.
+pub(super) struct Reader {
     child: Child,
 }
 
-impl Shell {
-    /// Starts `$SHELL -c line`, which reads what is written here.
-    pub(super) fn start(line: &str) -> io::Result<Self> {
+impl Reader {
+    /// Starts `$SHELL -c line`.
+    pub(super) fn shell(line: &str) -> io::Result<Self> {
+        Self::start(line, Stdio::piped())
+    }
+
+    /// Starts the pager; none when none is wanted or there.
+    pub(super) fn pager() -> Option<Self> {
+        let wanted = match env::var("PAGER") {
+            Ok(pager) => Some(pager).filter(|pager| !matches!(pager.trim(), "" | "cat")),
+            Err(_) => PAGERS
+                .iter()
+                .find(|pager| is_installed(pager))
+                .map(|&pager| pager.to_owned()),
+        };
+        Self::start(&wanted?, Stdio::piped()).ok()
+    }
+
+    fn start(line: &str, input: Stdio) -> io::Result<Self> {
         let shell = env::var_os("SHELL").filter(|shell| !shell.is_empty());
         let child = Command::new(shell.unwrap_or_else(|| SHELL.into()))
             .arg("-c")
             .arg(line)
-            .stdin(Stdio::piped())
+            .stdin(input)
             .spawn()?;
         Ok(Self { child })
     }
@@ -40,4 +59,15 @@ impl Shell {
         // How it ended is for its own messages to say.
         let _ = self.child.wait();
     }
+}
+
+/// Runs a shell command with the terminal as its input.
+pub(super) fn run(line: &str) -> io::Result<()> {
+    Reader::start(line, Stdio::inherit()).map(Reader::finish)
+}
+
+fn is_installed(pager: &str) -> bool {
+    let program = pager.split(' ').next().unwrap_or(pager);
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
 }

@@ -3,9 +3,12 @@
 //! **Owns** how every typed cell looks. **May use** only `report`. **Promises** the column shapes of mdb's
 //! libumem commands, and in JSON real numbers, with addresses as hexadecimal strings.
 
+mod csv;
 mod dump;
 mod json;
+mod table;
 mod text;
 
+pub use csv::to_csv;
 pub use json::to_json;
-pub use text::{TextWriter, frame_text, write_text};
+pub use text::{Style, TextWriter, frame_text, write_text};

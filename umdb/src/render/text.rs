@@ -2,13 +2,11 @@
 
 use std::fmt::Write;
 
+use super::table::write_table;
 use crate::report::{
-    Align, Cell, Column, Frame, List, Piece, Report, Row, Section, Sentence, Stack, StackView,
-    Table, Total,
+    Cell, Column, Frame, List, Piece, Report, Section, Sentence, Stack, StackView,
 };
 
-/// Characters of the line above a total.
-const RULE: usize = 72;
 /// Characters of a label in a list of fields.
 const LABEL: usize = 16;
 
@@ -25,9 +23,28 @@ pub struct TextWriter {
     header: Option<(&'static str, Vec<Column>)>,
     /// Something was written, and whether an empty line stands at its end.
     last: Option<bool>,
+    style: Style,
+}
+
+/// What a terminal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Style {
+    /// Headers are bold.
+    pub is_bold: bool,
+    /// Rows of tables are cut here; what is cut ends in an ellipsis.
+    pub width: Option<usize>,
 }
 
 impl TextWriter {
+    /// Writes for a terminal.
+    #[must_use]
+    pub fn styled(style: Style) -> Self {
+        Self {
+            style,
+            ..Self::default()
+        }
+    }
+
     /// The next report as text.
     #[must_use]
     pub fn write(&mut self, report: &Report) -> String {
@@ -51,12 +68,12 @@ impl TextWriter {
             }
             match section {
                 Section::Table(table) => {
-                    write_table(&mut out, table, !continued);
+                    write_table(&mut out, table, !continued, self.style);
                     self.header = (table.total.is_none() && !table.ruled)
                         .then(|| (table.key, table.columns.clone()));
                 }
                 other => {
-                    write_section(&mut out, other);
+                    write_section(&mut out, other, self.style);
                     self.header = None;
                 }
             }
@@ -68,9 +85,9 @@ impl TextWriter {
     }
 }
 
-fn write_section(out: &mut String, section: &Section) {
+fn write_section(out: &mut String, section: &Section, style: Style) {
     match section {
-        Section::Table(table) => write_table(out, table, true),
+        Section::Table(table) => write_table(out, table, true, style),
         Section::List(list) => write_list(out, list),
         Section::Fields(fields) => {
             for field in &fields.fields {
@@ -91,7 +108,7 @@ fn write_section(out: &mut String, section: &Section) {
         Section::Group(group) => group
             .sections
             .iter()
-            .for_each(|part| write_section(out, part)),
+            .for_each(|part| write_section(out, part, style)),
     }
 }
 
@@ -107,120 +124,7 @@ fn write_list(out: &mut String, list: &List) {
     }
 }
 
-fn write_table(out: &mut String, table: &Table, has_header: bool) {
-    let has_header = has_header && !table.headless;
-    if has_header {
-        write_header(out, &table.columns);
-    }
-    if table.ruled && has_header {
-        write_rule(out, &table.columns);
-    }
-    for row in &table.rows {
-        write_lines(
-            out,
-            &table.columns,
-            &row_texts(&table.columns, row),
-            |column| column.align,
-        );
-        write_stacks(out, &row.stacks, table.stacks);
-        if table.spaced {
-            out.push('\n');
-        }
-    }
-    if table.ruled {
-        write_rule(out, &table.columns);
-    }
-    if let Some(total) = &table.total {
-        write_total(out, total);
-    }
-}
-
-/// Titles, of which those with several lines end on the last line of the header.
-fn write_header(out: &mut String, columns: &[Column]) {
-    let shown = columns.iter().filter(|column| !column.hidden);
-    let height = shown
-        .map(|column| column.title.split('\n').count())
-        .max()
-        .unwrap_or(1);
-    for number in 0..height {
-        let titles: Vec<String> = columns
-            .iter()
-            .map(|column| {
-                let lines: Vec<&str> = column.title.split('\n').collect();
-                let at = (number + lines.len()).checked_sub(height);
-                at.and_then(|at| lines.get(at))
-                    .map_or(String::new(), |&line| line.to_owned())
-            })
-            .collect();
-        write_lines(out, columns, &titles, |column| column.title_align);
-    }
-}
-
-/// Dashes as wide as each column.
-fn write_rule(out: &mut String, columns: &[Column]) {
-    let dashes: Vec<String> = columns
-        .iter()
-        .map(|column| "-".repeat(column.width))
-        .collect();
-    write_lines(out, columns, &dashes, |column| column.align);
-}
-
-fn row_texts(columns: &[Column], row: &Row) -> Vec<String> {
-    columns
-        .iter()
-        .zip(&row.cells)
-        .map(|(column, cell)| column_text(column, cell))
-        .collect()
-}
-
-fn column_text(column: &Column, cell: &Cell) -> String {
-    match cell {
-        Cell::Address(address) if column.padded => format!("{address:016x}"),
-        other => cell_text(other),
-    }
-}
-
-/// Writes cells line by line; a line that no column stands on ends the row.
-fn write_lines(
-    out: &mut String,
-    columns: &[Column],
-    texts: &[String],
-    align: fn(&Column) -> Align,
-) {
-    for number in 0.. {
-        let mut cells = columns
-            .iter()
-            .zip(texts)
-            .filter(|(c, _)| c.line == number && !c.hidden)
-            .peekable();
-        if cells.peek().is_none() {
-            return;
-        }
-        let padded: Vec<String> = cells
-            .map(|(column, text)| pad(align(column), column.width, text))
-            .collect();
-        line(out, &padded.join(" "));
-    }
-}
-
-fn pad(align: Align, width: usize, text: &str) -> String {
-    match align {
-        Align::Left => format!("{text:<width$}"),
-        Align::Right => format!("{text:>width$}"),
-    }
-}
-
-fn write_total(out: &mut String, total: &Total) {
-    line(out, &"-".repeat(RULE));
-    let (label, count) = total.widths;
-    let rest = sentence_text(&total.rest);
-    line(
-        out,
-        &format!("{:>label$} {:>count$}{rest}", "Total", total.count),
-    );
-}
-
-fn write_stacks(out: &mut String, stacks: &[Stack], view: StackView) {
+pub(super) fn write_stacks(out: &mut String, stacks: &[Stack], view: StackView) {
     let indent = match view {
         StackView::Hidden => return,
         StackView::Indented(blanks) => " ".repeat(blanks),
@@ -277,7 +181,7 @@ pub(super) fn sentence_text(sentence: &Sentence) -> String {
     parts.fold(first, |text, part| text + "; " + part)
 }
 
-fn cell_text(cell: &Cell) -> String {
+pub(super) fn cell_text(cell: &Cell) -> String {
     match cell {
         Cell::Empty => String::new(),
         Cell::Unknown => "?".to_owned(),
@@ -377,7 +281,7 @@ pub fn frame_text(frame: &Frame) -> String {
 }
 
 /// Adds a line without blanks at its end, with control characters made visible.
-fn line(out: &mut String, text: &str) {
+pub(super) fn line(out: &mut String, text: &str) {
     for character in text.trim_end_matches(' ').chars() {
         match character {
             '\t' => out.push('\t'),
@@ -391,6 +295,7 @@ fn line(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Row, Table, Total};
 
     fn main_frame() -> Frame {
         Frame {

@@ -12,6 +12,7 @@ pub(super) mod groups;
 pub(super) mod holder;
 pub(super) mod log;
 pub(super) mod operands;
+pub mod page;
 pub(super) mod record;
 pub mod registers;
 pub(super) mod requests;

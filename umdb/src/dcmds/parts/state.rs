@@ -25,6 +25,8 @@ pub struct State {
     pub format: Cell<Format>,
     /// Whether long output is shown page by page on a terminal.
     pub pager: Cell<bool>,
+    /// Long rows of tables go on in the next line of a terminal instead of being cut.
+    pub wraps: Cell<bool>,
     /// An empty line repeats the last command.
     pub repeats: Cell<bool>,
     /// The end of input does not end the session at a terminal.
@@ -58,6 +60,7 @@ impl Default for State {
             radix: Cell::new(DEFAULT_RADIX),
             format: Cell::default(),
             pager: Cell::new(true),
+            wraps: Cell::new(false),
             repeats: Cell::new(false),
             ignores_end: Cell::new(false),
             prompt: RefCell::new("> ".to_owned()),
