@@ -7,6 +7,7 @@
 mod arenas;
 pub mod by_thread;
 mod census;
+pub mod coverage;
 mod dominators;
 pub mod leaks;
 mod lost;

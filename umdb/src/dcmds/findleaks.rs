@@ -72,6 +72,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     cx.check_features(DCMD.name)?;
     let (leaks, was_known) = cx.leaks(invocation.has('f'))?;
     let mut report = Report::default();
+    report.sections.extend(cx.coverage().map(Section::from));
     if invocation.has('v') {
         report.push(if was_known {
             cached()

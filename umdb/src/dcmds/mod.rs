@@ -52,6 +52,7 @@ mod umalog;
 mod umastat;
 mod umausers;
 mod umem_cache;
+mod umem_debug;
 mod umem_log;
 mod umem_malloc_dist;
 mod umem_malloc_info;
@@ -118,6 +119,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &umastat::DCMD,
     &umausers::DCMD,
     &umem_cache::DCMD,
+    &umem_debug::DCMD,
     &umem_log::DCMD,
     &umem_malloc_dist::DCMD,
     &umem_malloc_info::DCMD,

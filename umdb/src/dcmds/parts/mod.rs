@@ -4,6 +4,7 @@ pub(super) mod answers;
 pub(super) mod args;
 pub(super) mod by_thread;
 pub(super) mod context;
+pub(super) mod coverage;
 pub(super) mod disassembly;
 pub(super) mod distribution;
 pub(super) mod filter;

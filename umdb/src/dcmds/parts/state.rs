@@ -31,6 +31,8 @@ pub struct State {
     pub repeats: Cell<bool>,
     /// The end of input does not end the session at a terminal.
     pub ignores_end: Cell<bool>,
+    /// Commands say more about what they do: `::umem_debug`.
+    pub traces: Cell<bool>,
     /// What stands before each line.
     pub prompt: RefCell<String>,
     /// The file that commands and answers are copied to, as `::log` sets it.
@@ -63,6 +65,7 @@ impl Default for State {
             wraps: Cell::new(false),
             repeats: Cell::new(false),
             ignores_end: Cell::new(false),
+            traces: Cell::new(false),
             prompt: RefCell::new("> ".to_owned()),
             log: RefCell::default(),
             variables: RefCell::default(),
