@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    cache,
+    cache, checked,
     debug::depot,
     init,
     raw::{Cell, Global, publish_span, root},
@@ -24,6 +24,7 @@ use umem_layout::{Plain, Span, span_kind};
 static WITNESS: AtomicUsize = AtomicUsize::new(0);
 
 fn for_each_lock(act: fn(&AtomicU32)) {
+    act(checked::lock_word());
     act(init::lock_word());
     thread::for_each_lock(act);
     cache::for_each_lock(act);

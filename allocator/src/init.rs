@@ -14,7 +14,7 @@ use crate::{
     thread, vmem,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
-use umem_layout::{cache_flag, ready};
+use umem_layout::{cache_flag, feature, ready};
 
 static LOCK: AtomicU32 = AtomicU32::new(0);
 
@@ -49,6 +49,9 @@ fn build() -> bool {
         return false;
     }
     options::initialize();
+    if root().options().quarantine_bytes != 0 {
+        publish::require(feature::QUARANTINE);
+    }
     if root().debug_flags().get() & cache_flag::AUDIT != 0 {
         time::initialize();
         if !depot::initialize() {

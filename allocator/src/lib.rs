@@ -6,7 +6,7 @@
 //! Layers, each using only those before it:
 //!
 //! ```text
-//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → malloc, stats → abi
+//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → checked → malloc, stats → abi
 //! ```
 //!
 //! Locks, outermost first: init; list of threads; list of caches; a cache's depot; a cache's slab layer; list of arenas; an arena;
@@ -21,6 +21,7 @@ extern crate std;
 
 pub mod abi;
 pub mod cache;
+mod checked;
 pub mod debug;
 pub mod fork;
 pub mod init;

@@ -16,26 +16,27 @@
 
 use crate::{
     cache::{self, LARGEST},
+    checked,
     debug::{
-        Call,
+        Return,
         buffer::{self, Buffer},
         inject,
-        report::{self, Subject},
-        time,
+        report::Subject,
     },
     init,
-    raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
+    raw::{ArenaRef, CacheRef, Cell, root},
     sys::{memory::PAGE, process},
     thread,
     unwind::Entry,
     vmem::{self, arenas},
 };
 use core::sync::atomic::Ordering;
-use umem_layout::{buffer_state, cache_flag, error_code, family, policy, unit};
+use umem_layout::{cache_flag, family, policy, unit};
 
 /// Alignment of every result.
 pub const ALIGN: usize = 16;
 const ENOMEM: i32 = 12;
+const EINVAL: i32 = 22;
 /// Requests beyond this cannot be met; glibc has the same limit.
 const REQUEST_MAX: usize = isize::MAX as usize;
 
@@ -117,17 +118,9 @@ fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> 
             Err(damage) => {
                 let subject = Subject::buffer(taken.buffer, taken.buffer.address);
                 cache::abandon(taken.buffer);
-                report::report(&damage, &subject, &call_with_stack(&call, entry));
+                checked::tell(&damage, &subject, &call, entry);
             }
         }
-    }
-}
-
-pub(crate) fn call_with_stack(call: &Call, entry: Entry) -> Call {
-    if call.stack == 0 {
-        thread::call_for_report(entry)
-    } else {
-        *call
     }
 }
 
@@ -311,45 +304,87 @@ pub(crate) fn fast_class(address: usize) -> Option<usize> {
 #[cold]
 #[inline(never)]
 fn release_slow(address: usize, entry: Entry) {
+    release_as(Return::FREE, address, entry);
+}
+
+/// Frees what `operator new` gave, as [`release`] does.
+///
+/// # Safety
+/// As for [`release`].
+#[inline(always)]
+pub unsafe fn release_object(address: usize, entry: Entry) {
+    let slot = usize::from(vmem::first_unit_kind(address));
+    if let Some(magazines) = thread::fast_cache(slot)
+        && thread::push(magazines, address)
+    {
+        return;
+    }
+    release_object_slow(address, entry);
+}
+
+#[cold]
+#[inline(never)]
+fn release_object_slow(address: usize, entry: Entry) {
+    release_as(Return::DELETE, address, entry);
+}
+
+/// Frees what `operator new[]` gave, as [`release`] does.
+///
+/// # Safety
+/// As for [`release`].
+#[inline(always)]
+pub unsafe fn release_array(address: usize, entry: Entry) {
+    let slot = usize::from(vmem::first_unit_kind(address));
+    if let Some(magazines) = thread::fast_cache(slot)
+        && thread::push(magazines, address)
+    {
+        return;
+    }
+    release_array_slow(address, entry);
+}
+
+#[cold]
+#[inline(never)]
+fn release_array_slow(address: usize, entry: Entry) {
+    release_as(Return::DELETE_ARRAY, address, entry);
+}
+
+/// Frees an address, which may be zero, by a function that is named in error reports.
+pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
     if address == 0 {
         return;
     }
-    release_as("free", address, entry);
-}
-
-/// Frees an address for a function that is named in error reports.
-pub(crate) fn release_as(function: &str, address: usize, entry: Entry) {
     if !init::ensure() {
-        return invalid(address, function, entry);
+        return checked::invalid(address, how, entry);
     }
     match vmem::unit_kind(address) {
-        unit::BLOCKS => release_block(address, function, entry),
-        unit::UNUSED => invalid(address, function, entry),
-        _ => release_buffer(address, function, entry),
+        unit::BLOCKS => checked::release_block(address, how, entry),
+        unit::UNUSED => checked::invalid(address, how, entry),
+        _ => release_buffer(address, how, entry),
     }
 }
 
-fn release_buffer(address: usize, function: &str, entry: Entry) {
+fn release_buffer(address: usize, how: Return, entry: Entry) {
     let Some(slab) = vmem::slab_at(address) else {
-        return invalid(address, function, entry);
+        return checked::invalid(address, how, entry);
     };
     let buffer = match Buffer::at(slab, address) {
         Ok(buffer) if buffer.index < slab.carved().get() as usize => buffer,
-        Ok(_) => return invalid(address, function, entry),
-        Err(start) => return inside(slab, start, address, function, entry),
+        Ok(_) => return checked::invalid(address, how, entry),
+        Err(start) => return checked::inside(slab, start, address, how, entry),
     };
     if buffer.cache.policy().get() & policy::SIZED == 0 {
-        return of_program(buffer, function, entry);
+        return checked::of_program(buffer, how, entry);
     }
     if buffer.cache.flags().get() != 0 {
-        return release_debugged(buffer, entry);
+        return checked::release_buffer(buffer, how, entry);
     }
     let local = thread::local();
     thread::register(local);
     let magazines =
         cache::class_of_unit(vmem::unit_kind(address)).and_then(|class| local.cache(class));
     if magazines.is_some_and(|magazines| thread::is_last_freed(magazines, address)) {
-        return freed_twice(buffer, function, entry);
+        return checked::freed_twice(buffer, how, entry);
     }
     let kept = magazines.filter(|_| thread::keeps(buffer.cache));
     if kept.is_some_and(|magazines| {
@@ -360,125 +395,8 @@ fn release_buffer(address: usize, function: &str, entry: Entry) {
     if cache::give_back(buffer) {
         buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
     } else {
-        freed_twice(buffer, function, entry);
+        checked::freed_twice(buffer, how, entry);
     }
-}
-
-#[cold]
-fn freed_twice(buffer: Buffer, function: &str, entry: Entry) {
-    report::invalid_address(
-        function,
-        error_code::DUPLICATE_FREE,
-        &Subject::buffer(buffer, buffer.address),
-        &thread::call_for_report(entry),
-    );
-}
-
-/// An object of a cache of the program goes back by umem_cache_free only: it has to be in constructed state.
-#[cold]
-fn of_program(buffer: Buffer, function: &str, entry: Entry) {
-    report::invalid_address(
-        function,
-        error_code::WRONG_CACHE,
-        &Subject::buffer(buffer, buffer.address),
-        &thread::call_for_report(entry),
-    );
-}
-
-#[inline(never)]
-fn release_debugged(buffer: Buffer, entry: Entry) {
-    buffer.prefetch();
-    let call = thread::call(entry);
-    match buffer::freed(buffer, &call) {
-        Ok(()) => {
-            buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
-            cache::give_back(buffer);
-        }
-        Err(damage) => {
-            let subject = Subject::buffer(buffer, buffer.address);
-            // A double free leaves the buffer to whom it belongs now.
-            if damage.code != error_code::DUPLICATE_FREE {
-                cache::abandon(buffer);
-            }
-            report::report(&damage, &subject, &call_with_stack(&call, entry));
-        }
-    }
-}
-
-pub(crate) fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
-    [arenas().oversize, arenas().memalign]
-        .into_iter()
-        .find_map(|arena| vmem::find(arena, address).map(|block| (arena, block)))
-}
-
-fn release_block(address: usize, function: &str, entry: Entry) {
-    let Some((arena, block)) = block_at(address) else {
-        return invalid(address, function, entry);
-    };
-    let call = thread::call(entry);
-    match buffer::block_freed(block, arena.link(), &call) {
-        Ok(()) => {
-            vmem::free(arena, address);
-            thread::tick();
-        }
-        Err(damage) => {
-            let subject = block_subject(block, address);
-            if damage.code != error_code::DUPLICATE_FREE {
-                block
-                    .state()
-                    .store(buffer_state::ABANDONED, Ordering::Release);
-            }
-            report::report(&damage, &subject, &call_with_stack(&call, entry));
-        }
-    }
-}
-
-pub(crate) fn block_subject(block: SegmentRef, address: usize) -> Subject {
-    Subject {
-        buffer: Some(block.buffer().get() as usize),
-        record: Some(block.record()).filter(|record| record.alloc_time().get() != 0),
-        requested: Some(block.requested().get() as usize),
-        ..Subject::address(address)
-    }
-}
-
-#[cold]
-pub(crate) fn invalid(address: usize, function: &str, entry: Entry) {
-    let call = if init::ensure() {
-        thread::call_for_report(entry)
-    } else {
-        Call {
-            time: time::now(),
-            thread: process::thread_id(),
-            stack: 0,
-        }
-    };
-    report::invalid_address(
-        function,
-        error_code::BAD_ADDRESS,
-        &Subject::address(address),
-        &call,
-    );
-}
-
-#[cold]
-pub(crate) fn inside(
-    slab: crate::raw::SlabRef,
-    start: usize,
-    address: usize,
-    function: &str,
-    entry: Entry,
-) {
-    let subject = match Buffer::at(slab, start) {
-        Ok(buffer) => Subject::buffer(buffer, address),
-        Err(_) => Subject::address(address),
-    };
-    let code = if subject.buffer.is_some() {
-        error_code::BAD_BASE
-    } else {
-        error_code::BAD_ADDRESS
-    };
-    report::invalid_address(function, code, &subject, &thread::call_for_report(entry));
 }
 
 // ---- sizes and realloc ----
@@ -503,7 +421,7 @@ fn usable_size_slow(address: usize) -> Option<usize> {
     match vmem::unit_kind(address) {
         unit::UNUSED => None,
         unit::BLOCKS => {
-            let (_, block) = block_at(address)?;
+            let (_, block) = checked::block_at(address)?;
             if u32::from(block.flags().get()) & cache_flag::REDZONE != 0 {
                 return Some(block.requested().get() as usize);
             }
@@ -548,9 +466,14 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         unsafe { release(address, entry) };
         return 0;
     }
-    let Some(usable) = usable_size(address) else {
-        invalid(address, "realloc", entry);
+    if !init::ensure()
+        || !(plain_class(address).is_some() || checked::may_resize(address, Return::REALLOC, entry))
+    {
+        process::set_errno(EINVAL);
         return 0;
+    }
+    let Some(usable) = usable_size(address) else {
+        return out_of_memory();
     };
     if root().debug_flags().get() == 0 && resize_block(address, size) {
         return address;
@@ -571,7 +494,7 @@ fn resize_block(address: usize, size: usize) -> bool {
     if size <= LARGEST || size > REQUEST_MAX || vmem::unit_kind(address) != unit::BLOCKS {
         return false;
     }
-    let Some((arena, block)) = block_at(address) else {
+    let Some((arena, block)) = checked::block_at(address) else {
         return false;
     };
     if !vmem::extend(arena, address, size) {

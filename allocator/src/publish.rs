@@ -37,6 +37,13 @@ pub fn identify() {
         .store(ROOT_MAGIC, core::sync::atomic::Ordering::Release);
 }
 
+/// Says that a reader has to know a feature.
+pub fn require(feature: u64) {
+    for cell in [root().features_required(), root().features_present()] {
+        cell.set(cell.get() | feature);
+    }
+}
+
 // The note: name "UMEM", type 1, and as descriptor the distance from the descriptor to the root. The root is
 // marked protected, so that the distance is known when the library is linked and the note needs no
 // relocation.

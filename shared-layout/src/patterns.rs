@@ -335,4 +335,8 @@ pub mod error_code {
     pub const BAD_FAMILY: u32 = 10;
     /// A structure of the allocator is damaged.
     pub const INTERNAL: u32 = 11;
+    /// No memory, with `checknull`.
+    pub const NO_MEMORY: u32 = 12;
+    /// Called from a signal handler, with `nosignal`.
+    pub const IN_SIGNAL: u32 = 13;
 }

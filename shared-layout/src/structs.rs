@@ -409,8 +409,10 @@ published! {
         0x03c reserved0: u32,
         /// Address of what the thread remembers of its last stacks, or zero. Of no use to a reader.
         0x040 recall: u64,
+        /// Address of the ring of freed buffers that wait, or zero. Their states say so.
+        0x048 ring: u64,
         /// Zero.
-        0x048 reserved: [u64; 2],
+        0x050 reserved: [u64; 1],
     }
 
     /// The magazines of a thread for one cache.

@@ -311,7 +311,9 @@ fn check_buffers(umdb: &dyn Fn() -> Umdb) {
     );
     assert!(answer.stdout.contains(&format!("{freed}+5, ")), "{answer}");
     assert!(
-        answer.stdout.contains("freed from umem_alloc_64"),
+        answer
+            .stdout
+            .contains("freed (in quarantine) from umem_alloc_64"),
         "{answer}"
     );
 }

@@ -5,7 +5,7 @@
 //! instructions of assembly with unwind information, and no Rust function is on the stack then. `libstdc++` is reached by weak
 //! references: in a program without it nobody calls these operators, or the process ends with a message.
 
-use crate::{do_free, pointer};
+use crate::pointer;
 use core::ffi::c_void;
 use umem_core::{debug::message, malloc, sys::process, unwind::Entry};
 use umem_layout::family;
@@ -39,6 +39,16 @@ extern "C" fn new_object_aligned(size: usize, align: usize, sp: usize, fp: usize
 
 extern "C" fn new_array_aligned(size: usize, align: usize, sp: usize, fp: usize) -> *mut c_void {
     aligned(size, align, family::NEW_ARRAY, Entry { sp, fp })
+}
+
+unsafe extern "C" fn delete_object(old: *mut c_void, sp: usize, fp: usize) {
+    // SAFETY: the contract of `operator delete`.
+    unsafe { malloc::release_object(old.expose_provenance(), Entry { sp, fp }) }
+}
+
+unsafe extern "C" fn delete_array_of(old: *mut c_void, sp: usize, fp: usize) {
+    // SAFETY: the contract of `operator delete[]`.
+    unsafe { malloc::release_array(old.expose_provenance(), Entry { sp, fp }) }
 }
 
 extern "C" fn without_libstdcxx() -> ! {
@@ -138,16 +148,16 @@ tail! {
     "_ZnamRKSt9nothrow_t" new_array_nothrow => new_array, "rsi", "rdx";
     "_ZnwmSt11align_val_tRKSt9nothrow_t" new_aligned_nothrow => new_object_aligned, "rdx", "rcx";
     "_ZnamSt11align_val_tRKSt9nothrow_t" new_array_aligned_nothrow => new_array_aligned, "rdx", "rcx";
-    "_ZdlPv" delete => do_free, "rsi", "rdx";
-    "_ZdaPv" delete_array => do_free, "rsi", "rdx";
-    "_ZdlPvm" delete_sized => do_free, "rsi", "rdx";
-    "_ZdaPvm" delete_array_sized => do_free, "rsi", "rdx";
-    "_ZdlPvRKSt9nothrow_t" delete_nothrow => do_free, "rsi", "rdx";
-    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow => do_free, "rsi", "rdx";
-    "_ZdlPvSt11align_val_t" delete_aligned => do_free, "rsi", "rdx";
-    "_ZdaPvSt11align_val_t" delete_array_aligned => do_free, "rsi", "rdx";
-    "_ZdlPvmSt11align_val_t" delete_sized_aligned => do_free, "rsi", "rdx";
-    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned => do_free, "rsi", "rdx";
-    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow => do_free, "rsi", "rdx";
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow => do_free, "rsi", "rdx";
+    "_ZdlPv" delete => delete_object, "rsi", "rdx";
+    "_ZdaPv" delete_array => delete_array_of, "rsi", "rdx";
+    "_ZdlPvm" delete_sized => delete_object, "rsi", "rdx";
+    "_ZdaPvm" delete_array_sized => delete_array_of, "rsi", "rdx";
+    "_ZdlPvRKSt9nothrow_t" delete_nothrow => delete_object, "rsi", "rdx";
+    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow => delete_array_of, "rsi", "rdx";
+    "_ZdlPvSt11align_val_t" delete_aligned => delete_object, "rsi", "rdx";
+    "_ZdaPvSt11align_val_t" delete_array_aligned => delete_array_of, "rsi", "rdx";
+    "_ZdlPvmSt11align_val_t" delete_sized_aligned => delete_object, "rsi", "rdx";
+    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned => delete_array_of, "rsi", "rdx";
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow => delete_object, "rsi", "rdx";
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow => delete_array_of, "rsi", "rdx";
 }

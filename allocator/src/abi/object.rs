@@ -3,14 +3,15 @@
 use super::nofail::{self, may_fail};
 use crate::{
     cache::{self, Blueprint, Refusal},
+    checked,
     debug::{
-        Call,
+        Call, Return,
         buffer::{self, Buffer, Damage},
         inject,
         message::note,
         report::{self, Subject},
     },
-    init, malloc,
+    init,
     raw::{CacheRef, Cell},
     thread,
     unwind::Entry,
@@ -160,7 +161,7 @@ fn report_buffer(
         named,
         ..Subject::buffer(buffer, buffer.address)
     };
-    report::report(damage, &subject, &malloc::call_with_stack(call, entry));
+    checked::tell(damage, &subject, call, entry);
 }
 
 /// Frees an object, which is in constructed state.
@@ -179,14 +180,13 @@ pub unsafe fn free(cache: CacheRef, address: usize, entry: Entry) {
 #[cold]
 #[inline(never)]
 fn free_slow(cache: CacheRef, address: usize, entry: Entry) {
-    const FUNCTION: &str = "umem_cache_free";
     let Some(slab) = vmem::slab_at(address) else {
-        return malloc::invalid(address, FUNCTION, entry);
+        return checked::invalid(address, Return::CACHE_FREE, entry);
     };
     let buffer = match Buffer::at(slab, address) {
         Ok(buffer) if buffer.index < slab.carved().get() as usize => buffer,
-        Ok(_) => return malloc::invalid(address, FUNCTION, entry),
-        Err(start) => return malloc::inside(slab, start, address, FUNCTION, entry),
+        Ok(_) => return checked::invalid(address, Return::CACHE_FREE, entry),
+        Err(start) => return checked::inside(slab, start, address, Return::CACHE_FREE, entry),
     };
     if buffer.cache != cache {
         let damage = damage(error_code::WRONG_CACHE);

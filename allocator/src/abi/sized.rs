@@ -6,7 +6,9 @@
 use super::nofail::{self, may_fail};
 use crate::{
     cache::{self, LARGEST},
+    checked,
     debug::{
+        Return,
         buffer::{Buffer, Damage},
         inject,
         report::{self, Subject},
@@ -97,7 +99,7 @@ pub unsafe fn free(address: usize, size: usize, entry: Entry) {
     {
         return;
     }
-    free_slow("umem_free", address, size, entry);
+    free_slow(Return::UMEM_FREE, address, size, entry);
 }
 
 /// Frees what [`allocate_aligned`] gave for this size. Zero is allowed.
@@ -105,17 +107,17 @@ pub unsafe fn free(address: usize, size: usize, entry: Entry) {
 /// # Safety
 /// The program no longer uses the buffer.
 pub unsafe fn free_aligned(address: usize, size: usize, entry: Entry) {
-    free_slow("umem_free_align", address, size, entry);
+    free_slow(Return::UMEM_FREE_ALIGN, address, size, entry);
 }
 
 #[cold]
 #[inline(never)]
-fn free_slow(function: &str, address: usize, size: usize, entry: Entry) {
+fn free_slow(how: Return, address: usize, size: usize, entry: Entry) {
     if address == 0 {
         return;
     }
     // Aligned buffers may come from a larger class than their size has.
-    let exact_class = function == "umem_free";
+    let exact_class = how.function == Return::UMEM_FREE.function;
     let wrong = match vmem::unit_kind(address) {
         unit::UNUSED => None,
         unit::BLOCKS => wrong_block(address, size),
@@ -123,9 +125,9 @@ fn free_slow(function: &str, address: usize, size: usize, entry: Entry) {
             .and_then(|class| wrong_buffer(address, class, size, exact_class)),
     };
     match wrong {
-        None => malloc::release_as(function, address, entry),
+        None => malloc::release_as(how, address, entry),
         Some((damage, subject)) => {
-            report::report(&damage, &subject, &thread::call_for_report(entry));
+            report::report(&damage, &subject.by(how), &thread::call_for_report(entry));
         }
     }
 }
@@ -141,13 +143,13 @@ fn bad_size(allocated: usize, freed: usize) -> Damage {
 
 /// A live block that was allocated with another size. It stays with whoever has it.
 fn wrong_block(address: usize, size: usize) -> Option<(Damage, Subject)> {
-    let (_, block) = malloc::block_at(address)?;
+    let (_, block) = checked::block_at(address)?;
     let live = block.state().load(Ordering::Acquire) == buffer_state::ALLOCATED;
     let allocated = block.requested().get() as usize;
     (live && allocated != size).then(|| {
         (
             bad_size(allocated, size),
-            malloc::block_subject(block, address),
+            checked::block_subject(block, address),
         )
     })
 }

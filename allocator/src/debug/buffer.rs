@@ -5,11 +5,12 @@ use super::{
     log::{self, Transaction},
 };
 use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byte, word};
+use crate::sys::memory;
 use core::sync::atomic::{AtomicU8, Ordering};
 use umem_layout::{
     AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
     TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag, decode_redzone,
-    error_code, operation, redzone_word,
+    error_code, family, operation, redzone_word,
 };
 
 /// A chunk of a slab.
@@ -49,7 +50,8 @@ pub struct Damage {
 }
 
 impl Damage {
-    const fn new(code: u32) -> Self {
+    /// Damage of which only the kind is known.
+    pub const fn new(code: u32) -> Self {
         Self {
             code,
             offset: 0,
@@ -88,6 +90,16 @@ impl Buffer {
         let states = self.slab.states().get() as usize;
         // SAFETY: the array has one byte a chunk, and the index is that of a chunk.
         (states != 0).then(|| unsafe { byte(states, self.index) })
+    }
+
+    /// Which family of functions allocated the buffer; none where the cache does not keep it.
+    pub fn family(self) -> u8 {
+        let families = self.slab.families().get() as usize;
+        match families {
+            0 => family::NONE,
+            // SAFETY: the array has one byte a chunk, and the index is that of a chunk.
+            _ => unsafe { byte(families, self.index) }.get(),
+        }
     }
 
     /// Stores which family of functions allocated the buffer, in caches that keep it.
@@ -287,6 +299,17 @@ pub fn check_unused(buffer: Buffer) -> Result<(), Damage> {
         Some(trailer) if buffer.state().is_some_and(is_free) => check_free(buffer, trailer),
         _ => Ok(()),
     }
+}
+
+/// Checks a buffer that the program says it holds.
+///
+/// # Errors
+/// What was found damaged; a buffer that is free is a double free.
+pub fn check_live(buffer: Buffer) -> Result<(), Damage> {
+    if buffer.state().is_some() && !buffer.is_allocated() {
+        return Err(Damage::new(error_code::DUPLICATE_FREE));
+    }
+    check_allocated(buffer)
 }
 
 /// Checks a free buffer: trailer and fill.
@@ -515,20 +538,73 @@ pub fn block_freed(block: SegmentRef, owner: u64, call: &Call) -> Result<(), Dam
     if taken.is_err() {
         return Err(Damage::new(error_code::DUPLICATE_FREE));
     }
-    if let Some(trailer) = block_trailer(block) {
-        let requested = block.requested().get() as usize;
-        let (start, record) = (block.buffer().get() as usize, block.record().link());
-        check_behind(
-            start,
-            requested,
-            requested.next_multiple_of(8),
-            trailer,
-            record,
-        )?;
-    }
+    check_block_tail(block)?;
     if u32::from(block.flags().get()) & cache_flag::AUDIT != 0 {
         record_free(block.record(), call);
         log_block(block, owner, call, operation::FREE);
+    }
+    Ok(())
+}
+
+/// Checks a block that the program says it holds.
+///
+/// # Errors
+/// What was found damaged; a block that is free is a double free.
+pub fn check_block(block: SegmentRef) -> Result<(), Damage> {
+    if block.state().load(Ordering::Acquire) != buffer_state::ALLOCATED {
+        return Err(Damage::new(error_code::DUPLICATE_FREE));
+    }
+    check_block_tail(block)
+}
+
+fn check_block_tail(block: SegmentRef) -> Result<(), Damage> {
+    let Some(trailer) = block_trailer(block) else {
+        return Ok(());
+    };
+    let requested = block.requested().get() as usize;
+    let (start, record) = (block.buffer().get() as usize, block.record().link());
+    let end = requested.next_multiple_of(8);
+    check_behind(start, requested, end, trailer, record)
+}
+
+/// Bytes of a freed block that hold the free pattern; the pages behind them are given back.
+const BLOCK_FILL: usize = 64 << 10;
+/// Bytes of a freed block that are looked at.
+const BLOCK_CHECK: usize = 4 << 20;
+
+fn block_fill(block: SegmentRef) -> (usize, usize, usize) {
+    let (start, end) = (block.start().get() as usize, block.end().get() as usize);
+    (start, end, (start + BLOCK_FILL).min(end))
+}
+
+/// Fills a block that was freed.
+pub fn fill_block(block: SegmentRef) {
+    let (start, end, filled) = block_fill(block);
+    fill_words(start, filled - start, FREE_PATTERN);
+    // SAFETY: whole pages of a block in transit, which nobody needs any more.
+    if filled < end && !unsafe { memory::purge(filled, end - filled) } {
+        fill_words(filled, end - filled, 0);
+    }
+}
+
+/// Checks a freed block: its fill, and that the rest still reads as zero.
+///
+/// # Errors
+/// What was found damaged.
+pub fn check_freed_block(block: SegmentRef) -> Result<(), Damage> {
+    let (start, end, filled) = block_fill(block);
+    let parts = [
+        (start, filled, FREE_PATTERN),
+        (filled, end.min(filled + BLOCK_CHECK), 0),
+    ];
+    for (from, to, pattern) in parts {
+        if let Some(offset) = first_other_word(from, to - from, pattern) {
+            let damage = damaged_byte(from, offset, pattern, error_code::MODIFIED);
+            return Err(Damage {
+                offset: damage.offset + (from - start),
+                ..damage
+            });
+        }
     }
     Ok(())
 }

@@ -24,9 +24,58 @@ pub mod inject;
 pub mod log;
 pub mod message;
 pub mod options;
+mod place;
 pub mod report;
 pub mod time;
 pub mod tuning;
+
+use umem_layout::{error_code, family};
+
+/// By which function memory comes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Return {
+    /// Its name.
+    pub function: &'static str,
+    /// The family of functions whose memory it takes: `umem_layout::family`. None: of all.
+    pub family: u8,
+}
+
+impl Return {
+    const fn new(function: &'static str, family: u8) -> Self {
+        Self { function, family }
+    }
+    /// free(3).
+    pub const FREE: Self = Self::new("free", family::MALLOC);
+    /// realloc(3).
+    pub const REALLOC: Self = Self::new("realloc", family::MALLOC);
+    /// `operator delete`.
+    pub const DELETE: Self = Self::new("operator delete", family::NEW);
+    /// `operator delete[]`.
+    pub const DELETE_ARRAY: Self = Self::new("operator delete[]", family::NEW_ARRAY);
+    /// umem_free.
+    pub const UMEM_FREE: Self = Self::new("umem_free", family::UMEM);
+    /// umem_free_align.
+    pub const UMEM_FREE_ALIGN: Self = Self::new("umem_free_align", family::UMEM);
+    /// umem_cache_free.
+    pub const CACHE_FREE: Self = Self::new("umem_cache_free", family::CACHE);
+
+    /// Whether memory of a family may come back this way.
+    pub const fn takes(self, allocated: u8) -> bool {
+        allocated == self.family
+            || allocated == family::NONE
+            || self.family == family::NONE
+            || (self.family == family::MALLOC && allocated == family::MEMALIGN)
+    }
+
+    /// Memory of another family came back.
+    pub fn mismatch(self, allocated: u8) -> buffer::Damage {
+        buffer::Damage {
+            expected: allocated.into(),
+            found: self.family.into(),
+            ..buffer::Damage::new(error_code::BAD_FAMILY)
+        }
+    }
+}
 
 /// Who calls the allocator, for records and reports.
 #[derive(Clone, Copy)]

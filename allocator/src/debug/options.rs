@@ -13,6 +13,8 @@ pub const AUDIT_DEPTH: u32 = 16;
 pub const AUDIT_DEPTH_MAX: u32 = crate::unwind::MAX_DEPTH as u32;
 const CONTENTS_BYTES: u64 = 256;
 const LOG_BYTES: u64 = 64 << 10;
+/// Bytes that a thread's freed buffers may wait: less than a core's second-level cache, so that what comes back is not cold.
+const QUARANTINE_BYTES: u64 = 256 << 10;
 const ITEM_MAX: usize = 512;
 const GUARDS: u32 = cache_flag::DEADBEEF | cache_flag::REDZONE;
 /// `audit` turns guards on, as the manual of libumem promises and its code does not do.
@@ -35,7 +37,10 @@ use Action::{Flag, Missing, Number, Size, Word};
 const DEBUG: &[(&str, Action)] = &[
     (
         "default",
-        Flag(|o| o.debug_flags |= AUDIT | cache_flag::CONTENTS),
+        Flag(|o| {
+            o.debug_flags |= AUDIT | cache_flag::CONTENTS;
+            o.quarantine_bytes = QUARANTINE_BYTES;
+        }),
     ),
     (
         "audit",
@@ -68,7 +73,15 @@ const DEBUG: &[(&str, Action)] = &[
         Number(|o, n| o.mtbf = u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX)),
     ),
     ("nosignal", Missing),
-    ("quarantine", Missing),
+    (
+        "quarantine",
+        Size(|o, bytes| {
+            o.quarantine_bytes = bytes.unwrap_or(QUARANTINE_BYTES);
+            if o.quarantine_bytes != 0 {
+                o.debug_flags |= GUARDS;
+            }
+        }),
+    ),
     ("random", Missing),
     ("sample", Missing),
 ];

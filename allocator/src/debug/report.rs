@@ -4,10 +4,11 @@
 //! what is damaged.
 
 use super::{
-    Call,
+    Call, Return,
     buffer::{Buffer, Damage},
     depot,
-    message::{Text, tell},
+    message::{Text, keep},
+    place::{self, Place},
     time,
 };
 use crate::{
@@ -15,8 +16,11 @@ use crate::{
     sys::process,
     unwind,
 };
-use core::fmt::Write;
-use umem_layout::{AbortInfo, Plain, error_code};
+use core::{
+    fmt::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+use umem_layout::{AbortInfo, Plain, REDZONE_BYTE, Trailer, error_code, family};
 
 /// What a report is about.
 pub struct Subject {
@@ -34,6 +38,10 @@ pub struct Subject {
     pub named: Option<CacheRef>,
     /// Requested bytes, if known.
     pub requested: Option<usize>,
+    /// By which function the address came back.
+    pub how: Option<Return>,
+    /// Stack pointer of the call, zero when unknown.
+    pub sp: usize,
 }
 
 impl Subject {
@@ -47,6 +55,17 @@ impl Subject {
             cache: None,
             named: None,
             requested: None,
+            how: None,
+            sp: 0,
+        }
+    }
+
+    /// It came back by this function.
+    #[must_use]
+    pub fn by(self, how: Return) -> Self {
+        Self {
+            how: Some(how),
+            ..self
         }
     }
 
@@ -58,13 +77,42 @@ impl Subject {
             record: buffer.record(),
             slab: buffer.slab.link(),
             cache: Some(buffer.cache),
-            named: None,
             requested: buffer.requested(),
+            ..Self::address(address)
         }
     }
 }
 
-type Message = Text<4096>;
+/// Text of a report on its way out: to standard error and to the message ring, a piece at a time.
+struct Message {
+    piece: Text<512>,
+}
+
+impl Message {
+    fn push(&mut self, text: &[u8]) {
+        for part in text.chunks(256) {
+            if self.piece.as_bytes().len() + part.len() > 512 {
+                self.flush();
+            }
+            self.piece.push(part);
+        }
+    }
+
+    fn flush(&mut self) {
+        keep(self.piece.as_bytes());
+        if root().secure().get() == 0 {
+            process::write_error(self.piece.as_bytes());
+        }
+        self.piece = Text::new();
+    }
+}
+
+impl Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
 
 fn headline(code: u32) -> &'static str {
     match code {
@@ -72,11 +120,27 @@ fn headline(code: u32) -> &'static str {
         error_code::REDZONE => "redzone violation: write past end of buffer",
         error_code::DUPLICATE_FREE => "duplicate free: buffer freed twice",
         error_code::BAD_ADDRESS => "invalid free: address is in no buffer of the allocator",
-        error_code::BAD_TRAILER => "boundary tag corrupted: write past end of buffer",
+        error_code::BAD_TRAILER => "boundary tag corrupted",
         error_code::BAD_BASE => "invalid free: address is inside of a buffer",
         error_code::WRONG_CACHE => "buffer freed to wrong cache",
         error_code::BAD_SIZE => "bad free: freed with another size than it was allocated with",
+        error_code::BAD_FAMILY => "bad free: buffer was allocated by another family of functions",
+        error_code::NO_MEMORY => "out of heap space",
+        error_code::IN_SIGNAL => "called from signal handler",
         _ => "allocator structures corrupted",
+    }
+}
+
+/// The functions of a family, for a person.
+fn family_name(family: u8) -> &'static str {
+    match family {
+        family::MALLOC => "malloc",
+        family::NEW => "operator new",
+        family::NEW_ARRAY => "operator new[]",
+        family::MEMALIGN => "memalign",
+        family::UMEM => "umem_alloc",
+        family::CACHE => "umem_cache_alloc",
+        _ => "an unknown function",
     }
 }
 
@@ -94,23 +158,31 @@ fn cache_name(cache: CacheRef) -> [u8; 32] {
 pub fn name_of(cache: CacheRef) -> Text<32> {
     let mut text = Text::new();
     let name = cache_name(cache);
-    text.push(name.split(|&byte| byte == 0).next().unwrap_or(&[]));
+    text.push(until_zero(&name));
     text
 }
 
-fn push_name(text: &mut Message, name: &[u8]) {
-    text.push(name.split(|&byte| byte == 0).next().unwrap_or(&[]));
+fn until_zero(name: &[u8]) -> &[u8] {
+    name.split(|&byte| byte == 0).next().unwrap_or(&[])
 }
 
 fn push_frame(text: &mut Message, pc: usize) {
+    text.push(b"    ");
     match unwind::object_of(pc.wrapping_sub(1)) {
         Some(object) => {
-            text.push(b"    ");
             text.push(object.short_name());
-            let _ = writeln!(text, "+{:#x}", pc - object.bias);
+            // A return address may be the first byte behind the function: the call before it is what counts.
+            let _ = match object.symbol(pc - 1) {
+                Some((name, offset)) => {
+                    text.push(b"`");
+                    text.push(name);
+                    writeln!(text, "+{:#x}", offset + 1)
+                }
+                None => writeln!(text, "+{:#x}", pc - object.bias),
+            };
         }
         None => {
-            let _ = writeln!(text, "    {pc:#x}");
+            let _ = writeln!(text, "{pc:#x}");
         }
     }
 }
@@ -122,25 +194,53 @@ fn push_stack(text: &mut Message, id: u32) {
     depot::for_each_frame(id, |pc| push_frame(text, pc));
 }
 
+fn push_thread(text: &mut Message, verb: &str, thread: u32) {
+    let _ = write!(text, "{verb} by thread {thread}");
+    let name = process::name_of(thread);
+    let name = until_zero(&name);
+    if !name.is_empty() {
+        text.push(b" (");
+        text.push(name);
+        text.push(b")");
+    }
+    text.push(b":\n");
+}
+
+/// Held while a report is written, so that reports of several threads do not mix. Who waits too long goes on without it: the holder may
+/// have been stopped.
+static WRITING: AtomicBool = AtomicBool::new(false);
+
+fn wait_for_turn() {
+    const PAUSES: usize = 1000;
+    const PAUSE: u32 = 1_000_000;
+    for _ in 0..PAUSES {
+        if !WRITING.swap(true, Ordering::Acquire) {
+            return;
+        }
+        process::pause(PAUSE);
+    }
+}
+
 /// Tells an error, and ends the process unless `noabort` is set.
 #[cold]
 #[inline(never)]
 pub fn report(damage: &Damage, subject: &Subject, call: &Call) {
     time::refine();
     publish(damage, subject, call);
-    let mut text = Message::new();
+    wait_for_turn();
+    let mut text = Message { piece: Text::new() };
     describe(&mut text, damage, subject);
     if let Some(record) = subject.record {
         if record.alloc_time().get() != 0 {
-            let _ = writeln!(text, "allocated by thread {}:", record.alloc_thread().get());
+            push_thread(&mut text, "allocated", record.alloc_thread().get());
             push_stack(&mut text, record.alloc_stack().get());
         }
         if record.free_time().get() != 0 {
-            let _ = writeln!(text, "freed by thread {}:", record.free_thread().get());
+            push_thread(&mut text, "freed", record.free_thread().get());
             push_stack(&mut text, record.free_stack().get());
         }
     }
-    let _ = writeln!(text, "found by thread {}:", call.thread);
+    push_thread(&mut text, "found", call.thread);
     push_stack(&mut text, call.stack);
     finish(text);
 }
@@ -148,7 +248,10 @@ pub fn report(damage: &Damage, subject: &Subject, call: &Call) {
 fn describe(text: &mut Message, damage: &Damage, subject: &Subject) {
     let _ = writeln!(text, "umem allocator: {}", headline(damage.code));
     describe_damage(text, damage, subject);
-    let _ = write!(text, "address={:#x}", subject.address);
+    let _ = match subject.how {
+        Some(how) => write!(text, "call={}({:#x})", how.function, subject.address),
+        None => write!(text, "address={:#x}", subject.address),
+    };
     if let Some(buffer) = subject.buffer {
         let _ = write!(text, "  buffer={buffer:#x}");
     }
@@ -160,33 +263,100 @@ fn describe(text: &mut Message, damage: &Damage, subject: &Subject) {
     }
     if let Some(cache) = subject.cache {
         text.push(b"  cache: ");
-        push_name(text, &cache_name(cache));
+        text.push(until_zero(&cache_name(cache)));
     }
     text.push(b"\n");
 }
 
 fn describe_damage(text: &mut Message, damage: &Damage, subject: &Subject) {
-    match (damage.code, subject.cache, subject.named) {
-        (error_code::BAD_SIZE, _, _) => {
+    let _ = match (damage.code, subject.cache, subject.named) {
+        (error_code::BAD_SIZE, ..) => {
             let (freed, allocated) = (damage.found, damage.expected);
-            let _ = writeln!(text, "free size ({freed}) != alloc size ({allocated})");
+            writeln!(text, "free size ({freed}) != alloc size ({allocated})")
+        }
+        (error_code::BAD_FAMILY, ..) => {
+            let allocated = family_name(damage.expected as u8);
+            let freed = subject.how.map_or("free", |how| how.function);
+            writeln!(text, "allocated by {allocated}, given back by {freed}")
         }
         (error_code::WRONG_CACHE, Some(owner), Some(named)) => {
             text.push(b"buffer was allocated from ");
-            push_name(text, &cache_name(owner));
+            text.push(until_zero(&cache_name(owner)));
             text.push(b",\ncaller attempting free to ");
-            push_name(text, &cache_name(named));
+            text.push(until_zero(&cache_name(named)));
             text.push(b".\n");
+            Ok(())
         }
+        (error_code::BAD_BASE, ..) => match subject.buffer {
+            Some(buffer) => {
+                let offset = subject.address.wrapping_sub(buffer);
+                writeln!(
+                    text,
+                    "address is {offset:#x} bytes behind the start of the buffer"
+                )
+            }
+            None => Ok(()),
+        },
+        (error_code::BAD_ADDRESS, ..) => describe_place(text, subject),
         _ if damage.expected != damage.found => {
+            let Damage {
+                offset,
+                expected,
+                found,
+                ..
+            } = *damage;
+            let what = if expected > u64::from(u8::MAX) || found > u64::from(u8::MAX) {
+                "word of the trailer"
+            } else if expected == u64::from(REDZONE_BYTE) {
+                "byte of the redzone"
+            } else {
+                "byte"
+            };
             let _ = writeln!(
                 text,
-                "first difference at offset {:#x}: {:#x} expected, {:#x} found",
-                damage.offset, damage.expected, damage.found
+                "first wrong {what} at offset {offset:#x}: {expected:#x} expected, {found:#x} found"
             );
+            describe_neighbour(text, damage, subject)
         }
-        _ => {}
+        _ => Ok(()),
+    };
+}
+
+/// Where an address lies that is none of ours.
+fn describe_place(text: &mut Message, subject: &Subject) -> fmt::Result {
+    text.push(b"address is ");
+    match place::of(subject.address, subject.sp) {
+        Place::Own => text.push(b"in memory of the allocator that holds no buffer there"),
+        Place::Stack => text.push(b"on the stack of the calling thread"),
+        Place::Unmapped => text.push(b"not mapped"),
+        Place::Mapped(name) if name.as_bytes().is_empty() => {
+            text.push(b"in memory that the program has mapped itself");
+        }
+        Place::Mapped(name) => {
+            text.push(b"in ");
+            text.push(name.as_bytes());
+        }
+        Place::Unknown => text.push(b"at a place unknown"),
     }
+    text.push(b"\n");
+    Ok(())
+}
+
+/// When all is well up to the end of the trailer the write may as well have come from the buffer behind.
+fn describe_neighbour(text: &mut Message, damage: &Damage, subject: &Subject) -> fmt::Result {
+    let (Some(start), Some(cache)) = (subject.buffer, subject.cache) else {
+        return Ok(());
+    };
+    let chunk = cache.chunk_size().get() as usize;
+    if damage.code != error_code::BAD_TRAILER || damage.offset < chunk - size_of::<Trailer>() {
+        return Ok(());
+    }
+    let next = start + chunk;
+    let before = chunk.saturating_sub(damage.offset);
+    writeln!(
+        text,
+        "this is {before} bytes before the buffer at {next:#x}: a write before its start, or past the end of this one"
+    )
 }
 
 fn finish(mut text: Message) {
@@ -200,7 +370,8 @@ fn finish(mut text: Message) {
             "umem: heap corruption detected; look with: umdb -p {pid}   or at the core: umdb CORE"
         );
     }
-    tell(text.as_bytes());
+    text.flush();
+    WRITING.store(false, Ordering::Release);
     if !noabort {
         process::abort();
     }
@@ -223,25 +394,6 @@ fn publish(damage: &Damage, subject: &Subject, call: &Call) {
         stack: call.stack,
         ..AbortInfo::ZERO
     });
-}
-
-/// Tells that an address given to `function` is none of ours, with the same end as [`report`].
-#[cold]
-#[inline(never)]
-pub fn invalid_address(function: &str, code: u32, subject: &Subject, call: &Call) {
-    let mut text = Text::<64>::new();
-    let _ = writeln!(text, "{function}({:#x}):", subject.address);
-    tell(text.as_bytes());
-    report(
-        &Damage {
-            code,
-            offset: 0,
-            expected: 0,
-            found: 0,
-        },
-        subject,
-        call,
-    );
 }
 
 /// A magazine came back to the slabs with a round that is no taken buffer of its cache: freed twice, or the address

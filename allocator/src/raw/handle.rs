@@ -262,6 +262,7 @@ handle! {
         cache_stride: AtomicU32,
         busy: AtomicU32,
         recall: AtomicU64,
+        ring: AtomicU64,
     }
     /// A live [`ThreadCache`].
     pub struct ThreadCacheRef: ThreadCache {

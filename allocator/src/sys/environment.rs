@@ -64,6 +64,34 @@ pub fn read_file(path: &CStr, storage: &mut [u8]) -> usize {
     length
 }
 
+/// Calls `visit` for each line of a file, cut to 256 bytes. False: the file cannot be read.
+pub fn for_each_line(path: &CStr, mut visit: impl FnMut(&[u8])) -> bool {
+    const AT_FDCWD: isize = -100;
+    const O_RDONLY_CLOEXEC: usize = 0o2000000;
+    // SAFETY: the path is a C string; the other arguments are numbers.
+    let opened = unsafe { syscall!(Sysno::openat, AT_FDCWD, path.as_ptr(), O_RDONLY_CLOEXEC) };
+    let Ok(descriptor) = opened else { return false };
+    let (mut line, mut length) = ([0; 256], 0);
+    let mut block = [0; 512];
+    loop {
+        // SAFETY: the kernel writes at most the given number of bytes to the array.
+        let read = unsafe { syscall!(Sysno::read, descriptor, block.as_mut_ptr(), block.len()) };
+        let Ok(count @ 1..) = read else { break };
+        for &byte in block.get(..count).unwrap_or(&[]) {
+            if byte == b'\n' {
+                visit(line.get(..length).unwrap_or(&[]));
+                length = 0;
+            } else if let Some(slot) = line.get_mut(length) {
+                *slot = byte;
+                length += 1;
+            }
+        }
+    }
+    // SAFETY: the descriptor was opened above and is used nowhere else.
+    let _ = unsafe { syscall!(Sysno::close, descriptor) };
+    true
+}
+
 /// An entry of the auxiliary vector.
 pub fn auxiliary(kind: u64) -> Option<u64> {
     // SAFETY: getauxval only reads the vector that the loader keeps; it sets errno only when the entry is

@@ -78,6 +78,32 @@ pub fn with_signals_blocked<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Name of a live thread of the process, padded with zero bytes; nothing but zeros when it has ended.
+pub fn name_of(thread: u32) -> [u8; 16] {
+    use core::fmt::Write;
+    /// A path on its way to the kernel.
+    struct Path([u8; 48], usize);
+    impl Write for Path {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            for &byte in text.as_bytes() {
+                // The last byte stays zero.
+                *self.0[..47].get_mut(self.1).ok_or(core::fmt::Error)? = byte;
+                self.1 += 1;
+            }
+            Ok(())
+        }
+    }
+    let (mut path, mut name) = (Path([0; 48], 0), [0; 16]);
+    let _ = write!(path, "/proc/self/task/{thread}/comm");
+    if let Ok(path) = core::ffi::CStr::from_bytes_until_nul(&path.0) {
+        let length = super::environment::read_file(path, &mut name);
+        if let Some(end @ b'\n') = name.get_mut(length.wrapping_sub(1)) {
+            *end = 0;
+        }
+    }
+    name
+}
+
 /// Writes to standard error, as far as it takes it.
 pub fn write_error(mut text: &[u8]) {
     while !text.is_empty() {

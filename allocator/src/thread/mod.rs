@@ -15,10 +15,12 @@
 #![allow(unsafe_code)]
 
 mod budget;
+mod quarantine;
 mod update;
 mod withdraw;
 
 pub use budget::{keeps, live};
+pub use quarantine::quarantine;
 pub use update::{purged_arenas, tick};
 pub use withdraw::withdraw;
 
@@ -61,6 +63,7 @@ pub struct Local {
     rotor: LocalCell<u32>,
     bounds: core::cell::UnsafeCell<Bounds>,
     recall: LocalCell<usize>,
+    ring: LocalCell<usize>,
 }
 
 const _: () = assert!(size_of::<Local>() <= tls::ROOM && align_of::<Local>() <= 64);
@@ -218,6 +221,7 @@ fn register_new(local: &Local) {
     store_name(thread);
     local.thread.set(thread.address());
     local.recall.set(thread.recall().get() as usize);
+    local.ring.set(thread.ring().get() as usize);
     arm_destructor();
     local.caches.set(thread.caches().get() as usize);
     local.stage.set(stage::LIVE);
@@ -287,7 +291,15 @@ fn create_record() -> Option<ThreadRef> {
         clear_caches(array);
     }
     if root().debug_flags().get() & cache_flag::AUDIT != 0 {
-        thread.recall().set(create_recall() as u64);
+        let recall = map_part(size_of::<Recall>(), align_of::<Recall>());
+        thread.recall().set(recall as u64);
+    }
+    if root().options().quarantine_bytes != 0 {
+        let ring = map_part(
+            size_of::<quarantine::Ring>(),
+            align_of::<quarantine::Ring>(),
+        );
+        thread.ring().set(ring as u64);
     }
     match LAST.swap(address, Ordering::AcqRel) {
         0 => root().threads().store(thread.link(), Ordering::Release),
@@ -299,15 +311,14 @@ fn create_record() -> Option<ThreadRef> {
     Some(thread)
 }
 
-/// Memory for what a thread remembers of its stacks, in a mapping of its own that is touched as it is used. Zero: there is none.
-fn create_recall() -> usize {
-    let head = size_of::<Span>().next_multiple_of(align_of::<Recall>());
-    let size = head + size_of::<Recall>();
-    let Some(base) = memory::map(size) else {
+/// Zeroed memory for a part of a thread, in a mapping of its own that is touched as it is used. Zero: there is none.
+fn map_part(size: usize, align: usize) -> usize {
+    let head = size_of::<Span>().next_multiple_of(align);
+    let Some(base) = memory::map(head + size) else {
         return 0;
     };
-    // SAFETY: fresh memory, with room for a span before the table, that nothing else uses.
-    unsafe { publish_span(base, base, size, span_kind::METADATA) };
+    // SAFETY: fresh memory, with room for a span before the part, that nothing else uses.
+    unsafe { publish_span(base, base, head + size, span_kind::METADATA) };
     base + head
 }
 
@@ -326,6 +337,7 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
     if local.stage.get() != stage::LIVE {
         return;
     }
+    quarantine::flush(local);
     local.stage.set(stage::ENDED);
     local.caches.set(0);
     // SAFETY: a thread in service has a record.

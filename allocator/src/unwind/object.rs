@@ -18,6 +18,27 @@ struct Found {
 struct LinkMap {
     bias: usize,
     name: *const c_char,
+    dynamic: *const Dynamic,
+}
+
+/// An entry of the dynamic section.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Dynamic {
+    tag: u64,
+    value: usize,
+}
+
+/// A symbol of the dynamic symbol table.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: usize,
+    size: usize,
 }
 
 /// The head of `struct dl_phdr_info`.
@@ -41,6 +62,7 @@ unsafe extern "C" {
 
 /// A loaded object.
 pub struct Object {
+    start: usize,
     /// One past the last address of its mappings.
     pub end: usize,
     /// What to add to an address in the file.
@@ -48,6 +70,7 @@ pub struct Object {
     /// Address of `.eh_frame_hdr`, zero when there is none.
     pub eh_frame_header: usize,
     name: *const c_char,
+    dynamic: *const Dynamic,
 }
 
 impl Object {
@@ -66,6 +89,80 @@ impl Object {
     }
 }
 
+impl Object {
+    const SYMBOLS_MAX: usize = 1 << 20;
+    const NAME_MAX: usize = 256;
+
+    /// The function of the dynamic symbol table that holds an address, and the distance from its start. Functions that the object does
+    /// not export have none.
+    pub fn symbol(&self, pc: usize) -> Option<(&[u8], usize)> {
+        const STRINGS: u64 = 5;
+        const SYMBOLS: u64 = 6;
+        let (symbols, strings) = (self.table(SYMBOLS)?, self.table(STRINGS)?);
+        let at = pc.wrapping_sub(self.bias);
+        let holds = |symbol: &Symbol| {
+            let function = matches!(symbol.info & 15, 2 | 10) && symbol.section != 0;
+            function && symbol.value <= at && at - symbol.value < symbol.size.max(1)
+        };
+        let best = (0..self.symbol_count()?.min(Self::SYMBOLS_MAX))
+            .map_while(|index| self.read::<Symbol>(symbols + index * size_of::<Symbol>()))
+            .filter(holds)
+            .max_by_key(|symbol| symbol.value)?;
+        Some((self.text(strings + best.name as usize)?, at - best.value))
+    }
+
+    /// Symbols in the table, as the hash table of the GNU linker tells: the end of its last chain.
+    fn symbol_count(&self) -> Option<usize> {
+        const GNU_HASH: u64 = 0x6fff_fef5;
+        let hash = self.table(GNU_HASH)?;
+        let word = |index: usize| self.read::<u32>(hash + index * 4).map(|word| word as usize);
+        let (buckets, first, bloom) = (word(0)?, word(1)?, word(2)?);
+        let start = 4 + bloom * 2;
+        let last = (0..buckets.min(Self::SYMBOLS_MAX))
+            .filter_map(|index| word(start + index))
+            .max()?;
+        if last < first {
+            return Some(first);
+        }
+        let chain = start + buckets;
+        let end = (last..last + Self::SYMBOLS_MAX)
+            .find(|index| word(chain + index - first).is_none_or(|hash| hash & 1 != 0))?;
+        Some(end + 1)
+    }
+
+    /// Address of a table that the dynamic section names. The loader has relocated most entries, but not those of the vdso.
+    fn table(&self, tag: u64) -> Option<usize> {
+        const ENTRIES_MAX: usize = 512;
+        let at = self.dynamic.expose_provenance();
+        let entry = (0..ENTRIES_MAX)
+            .map_while(|index| self.read::<Dynamic>(at + index * size_of::<Dynamic>()))
+            .take_while(|entry| entry.tag != 0)
+            .find(|entry| entry.tag == tag)?;
+        let address = entry.value;
+        Some(if address < self.start {
+            address.wrapping_add(self.bias)
+        } else {
+            address
+        })
+    }
+
+    fn read<T: Copy>(&self, at: usize) -> Option<T> {
+        let inside = at >= self.start && at.checked_add(size_of::<T>())? <= self.end;
+        if !inside || !at.is_multiple_of(align_of::<T>()) {
+            return None;
+        }
+        // SAFETY: within the mappings of a loaded object, whose tables are readable; the types are plain integers.
+        Some(unsafe { (at as *const T).read() })
+    }
+
+    fn text(&self, at: usize) -> Option<&[u8]> {
+        let most = self.end.checked_sub(at)?.min(Self::NAME_MAX);
+        // SAFETY: within the object's table of strings, which is readable.
+        let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, most) };
+        bytes.split(|&byte| byte == 0).next()
+    }
+}
+
 /// The object that holds an address. The loader answers from an array that it updates without locks.
 pub fn object_of(pc: usize) -> Option<Object> {
     let mut found = core::mem::MaybeUninit::<Found>::uninit();
@@ -79,13 +176,19 @@ pub fn object_of(pc: usize) -> Option<Object> {
     if pc < found.map_start || pc >= found.map_end || found.link_map.is_null() {
         return None;
     }
-    // SAFETY: the loader's link map of a loaded object; its first two fields are public.
-    let (bias, name) = unsafe { ((*found.link_map).bias, (*found.link_map).name) };
+    // SAFETY: the loader's link map of a loaded object; its first three fields are public.
+    let LinkMap {
+        bias,
+        name,
+        dynamic,
+    } = unsafe { found.link_map.read() };
     Some(Object {
+        start: found.map_start,
         end: found.map_end,
         bias,
         eh_frame_header: found.eh_frame,
         name,
+        dynamic,
     })
 }
 

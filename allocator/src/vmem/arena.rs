@@ -850,6 +850,24 @@ pub fn find(arena: ArenaRef, address: usize) -> Option<SegmentRef> {
     hash_find(arena, address)
 }
 
+/// The allocated segment that holds an address, for error reports: no lock is taken, so a list that changes meanwhile may hide it.
+pub fn around(arena: ArenaRef, address: usize) -> Option<SegmentRef> {
+    const STEPS: usize = 1 << 20;
+    let anchor = arena.segments().get();
+    // SAFETY: links of the list are segments, which are recycled but never unmapped.
+    let next = |link: u64| unsafe { SegmentRef::from_link(link) };
+    core::iter::successors(
+        next(anchor).and_then(|first| next(first.next().get())),
+        |now| next(now.next().get()),
+    )
+    .take(STEPS)
+    .take_while(|segment| segment.link() != anchor)
+    .find(|segment| {
+        let range = segment.start().get() as usize..segment.end().get() as usize;
+        segment.kind().get() == segment_kind::ALLOC && range.contains(&address)
+    })
+}
+
 /// Whether the arena has an allocated segment that starts at the address.
 pub fn contains_block(arena: ArenaRef, address: usize) -> bool {
     find(arena, address).is_some()

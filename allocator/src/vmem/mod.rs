@@ -27,7 +27,7 @@ mod region;
 mod segment;
 
 pub use arena::{
-    Arenas, BadFree, alloc, arenas, contains_block, create, create_all, extend, find,
+    Arenas, BadFree, alloc, arenas, around, contains_block, create, create_all, extend, find,
     for_each_lock, free, free_exact, is_clean, place_by, purge_free, shrink,
 };
 pub use fit::{Fit, Request};

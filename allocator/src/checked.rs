@@ -1,0 +1,322 @@
+//! The debugged half of the malloc family's way back: what is freed or resized is looked at first.
+//!
+//! **Owns** how an address that comes back is judged, and freed buffers and blocks that wait in quarantine. **May use** all layers
+//! before `malloc`.
+
+use crate::{
+    cache,
+    debug::{
+        Call, Return,
+        buffer::{self, Buffer, Damage},
+        report::{self, Subject},
+        time,
+    },
+    init,
+    raw::{ArenaRef, Cell, SegmentRef, SlabRef, root},
+    sys::process,
+    thread,
+    unwind::Entry,
+    vmem::{self, arenas},
+};
+use core::sync::atomic::Ordering;
+use umem_layout::{buffer_state, cache_flag, error_code, policy, unit};
+
+fn call_with_stack(call: &Call, entry: Entry) -> Call {
+    if call.stack == 0 {
+        thread::call_for_report(entry)
+    } else {
+        *call
+    }
+}
+
+/// Tells what is wrong with a buffer or block, on behalf of a call.
+pub(crate) fn tell(damage: &Damage, subject: &Subject, call: &Call, entry: Entry) {
+    report::report(damage, subject, &call_with_stack(call, entry));
+}
+
+/// Reports a buffer that the caller of `how` was not to free, with nothing known but the kind of error.
+#[cold]
+pub(crate) fn refuse(code: u32, subject: &Subject, entry: Entry) {
+    report::report(&Damage::new(code), subject, &thread::call_for_report(entry));
+}
+
+/// An address that is in no buffer.
+#[cold]
+pub(crate) fn invalid(address: usize, how: Return, entry: Entry) {
+    let call = if init::ensure() {
+        thread::call_for_report(entry)
+    } else {
+        Call {
+            time: time::now(),
+            thread: process::thread_id(),
+            stack: 0,
+        }
+    };
+    let subject = Subject {
+        sp: entry.sp,
+        ..Subject::address(address).by(how)
+    };
+    report::report(&Damage::new(error_code::BAD_ADDRESS), &subject, &call);
+}
+
+/// An address inside of a chunk.
+#[cold]
+pub(crate) fn inside(slab: SlabRef, start: usize, address: usize, how: Return, entry: Entry) {
+    match Buffer::at(slab, start) {
+        Ok(buffer) if buffer.index < slab.carved().get() as usize => refuse(
+            error_code::BAD_BASE,
+            &Subject::buffer(buffer, address).by(how),
+            entry,
+        ),
+        _ => invalid(address, how, entry),
+    }
+}
+
+/// A buffer that is freed though it is free.
+#[cold]
+pub(crate) fn freed_twice(buffer: Buffer, how: Return, entry: Entry) {
+    let subject = Subject::buffer(buffer, buffer.address).by(how);
+    refuse(error_code::DUPLICATE_FREE, &subject, entry);
+}
+
+/// An object of a cache of the program goes back by umem_cache_free only: it has to be in constructed state.
+#[cold]
+pub(crate) fn of_program(buffer: Buffer, how: Return, entry: Entry) {
+    let subject = Subject::buffer(buffer, buffer.address).by(how);
+    refuse(error_code::WRONG_CACHE, &subject, entry);
+}
+
+/// Frees a buffer of a debugged class.
+#[inline(never)]
+pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
+    buffer.prefetch();
+    let call = thread::call(entry);
+    let family = buffer.family();
+    if buffer.is_allocated() && !how.takes(family) {
+        let subject = Subject::buffer(buffer, buffer.address).by(how);
+        tell(&how.mismatch(family), &subject, &call, entry);
+    }
+    match buffer::freed(buffer, &call) {
+        Ok(()) => {
+            buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
+            if !thread::quarantine(buffer) {
+                cache::give_back(buffer);
+            }
+        }
+        Err(damage) => {
+            let subject = Subject::buffer(buffer, buffer.address).by(how);
+            // A double free leaves the buffer to whom it belongs now.
+            if damage.code != error_code::DUPLICATE_FREE {
+                cache::abandon(buffer);
+            }
+            tell(&damage, &subject, &call, entry);
+        }
+    }
+}
+
+// ---- blocks ----
+
+const BLOCK_ARENAS: usize = 2;
+
+fn block_arenas() -> [ArenaRef; BLOCK_ARENAS] {
+    [arenas().oversize, arenas().memalign]
+}
+
+pub(crate) fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
+    block_arenas()
+        .into_iter()
+        .find_map(|arena| vmem::find(arena, address).map(|block| (arena, block)))
+}
+
+pub(crate) fn block_subject(block: SegmentRef, address: usize) -> Subject {
+    Subject {
+        buffer: Some(block.buffer().get() as usize),
+        record: Some(block.record()).filter(|record| record.alloc_time().get() != 0),
+        requested: Some(block.requested().get() as usize),
+        ..Subject::address(address)
+    }
+}
+
+/// Frees a block.
+pub(crate) fn release_block(address: usize, how: Return, entry: Entry) {
+    let Some((arena, block)) = block_at(address) else {
+        return inside_block(address, how, entry);
+    };
+    let call = thread::call(entry);
+    let family = block.family().get();
+    let live = block.state().load(Ordering::Acquire) == buffer_state::ALLOCATED;
+    let debugged = u32::from(block.flags().get()) & cache_flag::REDZONE != 0;
+    if live && debugged && !how.takes(family) {
+        let subject = block_subject(block, address).by(how);
+        tell(&how.mismatch(family), &subject, &call, entry);
+    }
+    match buffer::block_freed(block, arena.link(), &call) {
+        Ok(()) => quarantine::put(arena, block, entry),
+        Err(damage) => {
+            let subject = block_subject(block, address).by(how);
+            if damage.code != error_code::DUPLICATE_FREE {
+                block
+                    .state()
+                    .store(buffer_state::ABANDONED, Ordering::Release);
+            }
+            tell(&damage, &subject, &call, entry);
+        }
+    }
+}
+
+/// An address in a unit of blocks that is no block's start.
+#[cold]
+fn inside_block(address: usize, how: Return, entry: Entry) {
+    let around = block_arenas()
+        .into_iter()
+        .find_map(|arena| vmem::around(arena, address));
+    match around {
+        Some(block) => refuse(
+            error_code::BAD_BASE,
+            &block_subject(block, address).by(how),
+            entry,
+        ),
+        None => invalid(address, how, entry),
+    }
+}
+
+// ---- realloc ----
+
+/// Looks at what is to be resized. False: it is not to be touched, and that was told.
+pub(crate) fn may_resize(address: usize, how: Return, entry: Entry) -> bool {
+    match vmem::unit_kind(address) {
+        unit::UNUSED => {
+            invalid(address, how, entry);
+            false
+        }
+        unit::BLOCKS => may_resize_block(address, how, entry),
+        _ => may_resize_buffer(address, how, entry),
+    }
+}
+
+fn may_resize_block(address: usize, how: Return, entry: Entry) -> bool {
+    let Some((_, block)) = block_at(address) else {
+        inside_block(address, how, entry);
+        return false;
+    };
+    let checked = buffer::check_block(block);
+    if let Err(damage) = &checked {
+        let call = thread::call_for_report(entry);
+        tell(damage, &block_subject(block, address).by(how), &call, entry);
+    }
+    checked.is_ok()
+}
+
+fn may_resize_buffer(address: usize, how: Return, entry: Entry) -> bool {
+    let Some(slab) = vmem::slab_at(address) else {
+        invalid(address, how, entry);
+        return false;
+    };
+    let buffer = match Buffer::at(slab, address) {
+        Ok(buffer) if buffer.index < slab.carved().get() as usize => buffer,
+        Ok(_) => {
+            invalid(address, how, entry);
+            return false;
+        }
+        Err(start) => {
+            inside(slab, start, address, how, entry);
+            return false;
+        }
+    };
+    if buffer.cache.policy().get() & policy::SIZED == 0 {
+        of_program(buffer, how, entry);
+        return false;
+    }
+    let subject = || Subject::buffer(buffer, address).by(how);
+    let family = buffer.family();
+    if buffer.is_allocated() && !how.takes(family) {
+        let call = thread::call_for_report(entry);
+        tell(&how.mismatch(family), &subject(), &call, entry);
+    }
+    let checked = buffer::check_live(buffer);
+    if let Err(damage) = &checked {
+        tell(damage, &subject(), &thread::call_for_report(entry), entry);
+    }
+    checked.is_ok()
+}
+
+// ---- blocks that wait ----
+
+mod quarantine {
+    //! Freed blocks wait as well: their first bytes hold the free pattern, the pages behind them are given back and read as zero.
+    //! Both are looked at before the address space is used again, so that a late write is found, and a second free is known for
+    //! what it is.
+
+    use super::*;
+    use crate::{raw::Global, sync};
+    use core::sync::atomic::AtomicU32;
+
+    /// Blocks that wait at most: address space, and a few pages each.
+    const BLOCKS: usize = 32;
+
+    struct Ring {
+        blocks: [(usize, usize); BLOCKS],
+        next: usize,
+    }
+
+    static LOCK: AtomicU32 = AtomicU32::new(0);
+    static RING: Global<Ring> = Global::new(Ring {
+        blocks: [(0, 0); BLOCKS],
+        next: 0,
+    });
+
+    /// Takes a freed block in; the one that has waited longest goes back to its arena.
+    pub fn put(arena: ArenaRef, block: SegmentRef, entry: Entry) {
+        let flags = u32::from(block.flags().get());
+        if root().options().quarantine_bytes == 0 || flags & cache_flag::DEADBEEF == 0 {
+            return free(arena, block);
+        }
+        buffer::fill_block(block);
+        block
+            .state()
+            .store(buffer_state::QUARANTINED, Ordering::Release);
+        let oldest = {
+            let _guard = sync::lock(&LOCK);
+            // SAFETY: the lock is held; nothing else refers to the ring.
+            let ring = unsafe { &mut *RING.get() };
+            let at = ring.next % BLOCKS;
+            ring.next = ring.next.wrapping_add(1);
+            core::mem::replace(&mut ring.blocks[at], (arena.address(), block.address()))
+        };
+        if oldest.0 != 0 {
+            // SAFETY: the ring holds addresses of an arena and of an allocated segment of it.
+            let (arena, block) = unsafe {
+                (
+                    ArenaRef::from_address(oldest.0),
+                    SegmentRef::from_address(oldest.1),
+                )
+            };
+            leave(arena, block, entry);
+        }
+    }
+
+    fn leave(arena: ArenaRef, block: SegmentRef, entry: Entry) {
+        match buffer::check_freed_block(block) {
+            Ok(()) => free(arena, block),
+            Err(damage) => {
+                block
+                    .state()
+                    .store(buffer_state::ABANDONED, Ordering::Release);
+                let subject = block_subject(block, block.buffer().get() as usize);
+                report::report(&damage, &subject, &thread::call_for_report(entry));
+            }
+        }
+    }
+
+    fn free(arena: ArenaRef, block: SegmentRef) {
+        vmem::free(arena, block.start().get() as usize);
+        thread::tick();
+    }
+
+    /// The ring's lock, for fork.
+    pub fn lock_word() -> &'static AtomicU32 {
+        &LOCK
+    }
+}
+
+pub(crate) use quarantine::lock_word;
