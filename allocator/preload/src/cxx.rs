@@ -4,6 +4,12 @@
 //! `std::bad_alloc`. Both the handler and the throw may unwind through this frame, so it is a few
 //! instructions of assembly with unwind information, and no Rust function is on the stack then. `libstdc++` is reached by weak
 //! references: in a program without it nobody calls these operators, or the process ends with a message.
+//!
+//! # Programs with operators of their own
+//! The C++ library defines most forms by others: `new[]` calls `new`, `delete[]` and the sized forms call `delete`, and so on
+//! ([new.delete]). A program that replaces a basic form expects that of the derived ones. So each derived form
+//! looks, when some basic form was replaced, whether its own was, and then jumps there. The nothrow forms must catch what a
+//! replaced `new` or a new-handler throws; that is left to libstdc++'s, which is the next definition of the symbol.
 
 use crate::pointer;
 use core::ffi::c_void;
@@ -58,11 +64,71 @@ extern "C" fn without_libstdcxx() -> ! {
     process::abort()
 }
 
+// Set when the program or another library replaces a basic form. Derived forms look there first.
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".pushsection .bss.umem_operators_replaced,\"aw\",@nobits",
+    ".hidden umem_operators_replaced",
+    ".globl umem_operators_replaced",
+    "umem_operators_replaced: .zero 1",
+    ".popsection",
+);
+
+/// The basic forms, by which the C++ library defines the others.
+#[cfg(target_arch = "x86_64")]
+macro_rules! any_replaced {
+    ($($base:literal)*) => {
+        core::arch::naked_asm!(
+            $(
+                concat!("mov rax, qword ptr [rip + ", $base, "@GOTPCREL]"),
+                concat!("lea rcx, [rip + umem_own", $base, "]"),
+                "cmp rax, rcx",
+                "jne 7f",
+            )*
+            "ret",
+            "7:",
+            "mov byte ptr [rip + umem_operators_replaced], 1",
+            "ret",
+        )
+    };
+}
+
+/// Looks once, from the library's constructor, whether the operators that others reach by these names are ours.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+pub extern "C" fn look_for_replacements() {
+    any_replaced!(
+        "_Znwm" "_Znam" "_ZnwmSt11align_val_t" "_ZnamSt11align_val_t" "_ZdlPv" "_ZdaPv" "_ZdlPvSt11align_val_t"
+        "_ZdaPvSt11align_val_t"
+    )
+}
+
+/// Jumps to the basic form where it was replaced. Leaves all arguments as they are.
+#[cfg(target_arch = "x86_64")]
+macro_rules! unless_replaced {
+    ($base:literal) => {
+        concat!(
+            "cmp byte ptr [rip + umem_operators_replaced], 0\n",
+            "je 6f\n",
+            "mov rax, qword ptr [rip + ",
+            $base,
+            "@GOTPCREL]\n",
+            "lea r10, [rip + umem_own",
+            $base,
+            "]\n",
+            "cmp rax, r10\n",
+            "je 6f\n",
+            "jmp rax\n",
+            "6:",
+        )
+    };
+}
+
 /// What both kinds of throwing operator share: call the allocation, and on failure the new-handler, until one of
 /// them ends the loop. The arguments are kept on the stack for the next try.
 #[cfg(target_arch = "x86_64")]
 macro_rules! throwing_new {
-    ($($symbol:literal $name:ident($($argument:ident),*) => $body:ident, $sp:literal, $fp:literal;)*) => { $(
+    ($($symbol:literal $name:ident($($argument:ident),*) => $body:ident, $sp:literal, $fp:literal $(, $base:literal)*;)*) => { $(
         /// `operator new`; throws when there is no memory.
         ///
         /// # Safety
@@ -72,6 +138,8 @@ macro_rules! throwing_new {
         pub unsafe extern "C" fn $name($($argument: usize),*) -> *mut c_void {
             core::arch::naked_asm!(
                 ".cfi_startproc",
+                concat!("umem_own", $symbol, ":"),
+                $(unless_replaced!($base),)*
                 "push rdi",
                 ".cfi_adjust_cfa_offset 8",
                 "push rsi",
@@ -117,25 +185,104 @@ macro_rules! throwing_new {
 #[cfg(target_arch = "x86_64")]
 throwing_new! {
     "_Znwm" operator_new(size) => new_object, "rsi", "rdx";
-    "_Znam" operator_new_array(size) => new_array, "rsi", "rdx";
+    "_Znam" operator_new_array(size) => new_array, "rsi", "rdx", "_Znwm";
     "_ZnwmSt11align_val_t" operator_new_aligned(size, align) => new_object_aligned, "rdx", "rcx";
-    "_ZnamSt11align_val_t" operator_new_array_aligned(size, align) => new_array_aligned, "rdx", "rcx";
+    "_ZnamSt11align_val_t" operator_new_array_aligned(size, align) => new_array_aligned, "rdx", "rcx",
+        "_ZnwmSt11align_val_t";
 }
 
-/// `nothrow` forms call the throwing one in libstdc++ and catch; ours give null at once, without the new-handler.
-macro_rules! tail {
-    ($($symbol:literal $name:ident => $body:ident, $sp:literal, $fp:literal;)*) => { $(
-        /// An operator that hands its registers on.
+/// The next definition of a nothrow form, which is libstdc++'s; null where there is none. It calls the throwing form, with the
+/// new-handler and all, and catches.
+unsafe extern "C" fn next_definition(symbol: *const core::ffi::c_char) -> *mut c_void {
+    // SAFETY: the callers' symbols are strings that end with a zero byte.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, symbol) }
+}
+
+/// `nothrow` forms: ours as long as there is memory, else the next definition.
+#[cfg(target_arch = "x86_64")]
+macro_rules! nothrow_new {
+    ($($symbol:literal $name:ident => $body:ident, $sp:literal, $fp:literal, $($base:literal)*;)*) => { $(
+        /// `operator new` that gives null when there is no memory.
         ///
         /// # Safety
         /// As in C++.
-        #[cfg(target_arch = "x86_64")]
+        #[unsafe(export_name = $symbol)]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name() -> *mut c_void {
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "push rdi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rsi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rdx",
+                ".cfi_adjust_cfa_offset 8",
+                "cmp byte ptr [rip + umem_operators_replaced], 0",
+                "je 6f",
+                $(
+                    concat!("mov rax, qword ptr [rip + ", $base, "@GOTPCREL]"),
+                    concat!("lea r10, [rip + umem_own", $base, "]"),
+                    "cmp rax, r10",
+                    "jne 3f",
+                )*
+                "6:",
+                concat!("lea ", $sp, ", [rsp + 24]"),
+                concat!("mov ", $fp, ", rbp"),
+                "call {body}",
+                "test rax, rax",
+                "jz 3f",
+                "add rsp, 24",
+                ".cfi_adjust_cfa_offset -24",
+                "ret",
+                ".cfi_adjust_cfa_offset 24",
+                "3:",
+                "lea rdi, [rip + 8f]",
+                "call {next}",
+                "pop rdx",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rsi",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rdi",
+                ".cfi_adjust_cfa_offset -8",
+                "test rax, rax",
+                "jz 4f",
+                "jmp rax",
+                "4:",
+                "ret",
+                concat!("8: .asciz \"", $symbol, "\""),
+                ".cfi_endproc",
+                body = sym $body,
+                next = sym next_definition,
+            )
+        }
+    )* };
+}
+
+#[cfg(target_arch = "x86_64")]
+nothrow_new! {
+    "_ZnwmRKSt9nothrow_t" new_nothrow => new_object, "rsi", "rdx", "_Znwm";
+    "_ZnamRKSt9nothrow_t" new_array_nothrow => new_array, "rsi", "rdx", "_Znam" "_Znwm";
+    "_ZnwmSt11align_val_tRKSt9nothrow_t" new_aligned_nothrow => new_object_aligned, "rdx", "rcx", "_ZnwmSt11align_val_t";
+    "_ZnamSt11align_val_tRKSt9nothrow_t" new_array_aligned_nothrow => new_array_aligned, "rdx", "rcx",
+        "_ZnamSt11align_val_t" "_ZnwmSt11align_val_t";
+}
+
+/// Forms of `operator delete`, which all do the same unless the program replaces a basic one.
+#[cfg(target_arch = "x86_64")]
+macro_rules! delete {
+    ($($symbol:literal $name:ident => $body:ident $(, $base:literal)*;)*) => { $(
+        /// `operator delete`.
+        ///
+        /// # Safety
+        /// As in C++.
         #[unsafe(export_name = $symbol)]
         #[unsafe(naked)]
         pub unsafe extern "C" fn $name() {
             core::arch::naked_asm!(
-                concat!("mov ", $sp, ", rsp"),
-                concat!("mov ", $fp, ", rbp"),
+                concat!("umem_own", $symbol, ":"),
+                $(unless_replaced!($base),)*
+                "mov rsi, rsp",
+                "mov rdx, rbp",
                 "jmp {body}",
                 body = sym $body,
             )
@@ -143,21 +290,18 @@ macro_rules! tail {
     )* };
 }
 
-tail! {
-    "_ZnwmRKSt9nothrow_t" new_nothrow => new_object, "rsi", "rdx";
-    "_ZnamRKSt9nothrow_t" new_array_nothrow => new_array, "rsi", "rdx";
-    "_ZnwmSt11align_val_tRKSt9nothrow_t" new_aligned_nothrow => new_object_aligned, "rdx", "rcx";
-    "_ZnamSt11align_val_tRKSt9nothrow_t" new_array_aligned_nothrow => new_array_aligned, "rdx", "rcx";
-    "_ZdlPv" delete => delete_object, "rsi", "rdx";
-    "_ZdaPv" delete_array => delete_array_of, "rsi", "rdx";
-    "_ZdlPvm" delete_sized => delete_object, "rsi", "rdx";
-    "_ZdaPvm" delete_array_sized => delete_array_of, "rsi", "rdx";
-    "_ZdlPvRKSt9nothrow_t" delete_nothrow => delete_object, "rsi", "rdx";
-    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow => delete_array_of, "rsi", "rdx";
-    "_ZdlPvSt11align_val_t" delete_aligned => delete_object, "rsi", "rdx";
-    "_ZdaPvSt11align_val_t" delete_array_aligned => delete_array_of, "rsi", "rdx";
-    "_ZdlPvmSt11align_val_t" delete_sized_aligned => delete_object, "rsi", "rdx";
-    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned => delete_array_of, "rsi", "rdx";
-    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow => delete_object, "rsi", "rdx";
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow => delete_array_of, "rsi", "rdx";
+#[cfg(target_arch = "x86_64")]
+delete! {
+    "_ZdlPv" delete => delete_object;
+    "_ZdaPv" delete_array => delete_array_of, "_ZdlPv";
+    "_ZdlPvm" delete_sized => delete_object, "_ZdlPv";
+    "_ZdaPvm" delete_array_sized => delete_array_of, "_ZdaPv", "_ZdlPv";
+    "_ZdlPvRKSt9nothrow_t" delete_nothrow => delete_object, "_ZdlPv";
+    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow => delete_array_of, "_ZdaPv", "_ZdlPv";
+    "_ZdlPvSt11align_val_t" delete_aligned => delete_object;
+    "_ZdaPvSt11align_val_t" delete_array_aligned => delete_array_of, "_ZdlPvSt11align_val_t";
+    "_ZdlPvmSt11align_val_t" delete_sized_aligned => delete_object, "_ZdlPvSt11align_val_t";
+    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned => delete_array_of, "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_t";
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow => delete_object, "_ZdlPvSt11align_val_t";
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow => delete_array_of, "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_t";
 }
