@@ -19,7 +19,13 @@ fn check(defines: &[&str], name: &str) -> Outcome<()> {
     let _lock = lock(name);
     let mut compile = Command::new(compiler);
     compile
-        .args(["-g", "-O1", "-fno-builtin", "-std=c++17", "-Wno-sized-deallocation"])
+        .args([
+            "-g",
+            "-O1",
+            "-fno-builtin",
+            "-std=c++17",
+            "-Wno-sized-deallocation",
+        ])
         .args(defines)
         .arg("-o")
         .args([&program, &sources().join("operators.cc")]);

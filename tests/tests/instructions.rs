@@ -1,0 +1,70 @@
+//! What the fast path costs, in instructions: a count that repeats, unlike times.
+
+use std::{fs, process::Command, time::Duration};
+
+use umem_tests::{
+    Outcome,
+    artifacts::{artifacts, lock, work_dir},
+    command, need, need_program,
+    victim::scrub,
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const TURNS: u64 = 100_000;
+/// Most instructions of a turn of the loop, with the loop, the calls through the PLT, statistics, and the tests for foreign and
+/// doubly freed pointers.
+const MOST: f64 = 70.0;
+
+const LOOP: &str = "#include <stdlib.h>\n\
+    int main(int count, char **arguments)\n\
+    { for (long i = atol(arguments[count - 1]); i > 0; i--) free(malloc(64)); }\n";
+
+/// Instructions of a program under callgrind.
+fn count(valgrind: &std::path::Path, program: &std::path::Path, turns: u64) -> u64 {
+    let mut command = Command::new(valgrind);
+    // The library goes to the program alone, by way of env: valgrind's own launcher is not to load it.
+    scrub(&mut command)
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--trace-children=yes",
+        ])
+        .arg("env")
+        .arg(format!("LD_PRELOAD={}", artifacts().library.display()))
+        .arg(program)
+        .arg(turns.to_string());
+    let answer = command::run_with(&mut command, "", LIMIT);
+    answer.expect_code(0);
+    let line = answer
+        .stderr
+        .lines()
+        .find(|line| line.contains("Collected"));
+    line.and_then(|line| line.split_whitespace().last()?.parse().ok())
+        .unwrap_or_else(|| panic!("callgrind tells no count\n{answer}"))
+}
+
+fn instructions_a_turn() -> Outcome<f64> {
+    let (compiler, valgrind) = (need_program("gcc")?, need_program("valgrind")?);
+    let folder = work_dir().join("victims");
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let (source, program) = (folder.join("loop.c"), folder.join("loop"));
+    let _lock = lock("loop");
+    fs::write(&source, LOOP).expect("a file can be written");
+    let mut compile = Command::new(compiler);
+    compile
+        .args(["-O1", "-fno-builtin", "-o"])
+        .args([&program, &source]);
+    command::run_with(&mut compile, "", LIMIT).expect_code(0);
+    let (some, more) = (
+        count(&valgrind, &program, TURNS),
+        count(&valgrind, &program, 2 * TURNS),
+    );
+    Ok((more - some) as f64 / TURNS as f64)
+}
+
+#[test]
+fn malloc_and_free_stay_short() {
+    let turn = need!(instructions_a_turn());
+    // The loop itself has some ten: less means that the library was not called.
+    assert!((30.0..=MOST).contains(&turn), "{turn} instructions a turn");
+}
