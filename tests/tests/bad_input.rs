@@ -185,3 +185,123 @@ fn nothing_to_look_at_is_a_question_of_usage() {
     let answer = Umdb::new().run();
     expect_failure(&answer, &["--help"]);
 }
+
+/// Each says what was expected, and where.
+#[test]
+fn syntax_errors_have_their_place() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let cases = [
+        ("::", "expected the name of a command behind ::", 3),
+        ("1 2", "expected an operator, a count or a verb", 3),
+        ("(1", "expected )", 3),
+        ("::echo |", "expected a command behind |", 9),
+        ("::echo !", "expected a shell command behind !", 9),
+        ("::echo $[1", "expected ]", 11),
+        ("::echo \"a", "\" unmatched", 8),
+        ("::echo $x", "expected $[expression]", 8),
+        ("0t1f=K", "digit 'f' is invalid in base 10", 4),
+        ("1,=K", "expected an address or an expression", 3),
+        ("*/x/1=K", "expected a size", 3),
+        ("5>", "expected the name of a variable", 3),
+        (":r", "expected ::name", 1),
+        ("11111111111111111=K", "does not fit in 64 bits", 1),
+    ];
+    for (command, expected, column) in cases {
+        let answer = Umdb::pid(victim.pid()).exec(command).run();
+        let place = format!("(column {column})");
+        expect_failure(&answer, &[expected, &place]);
+    }
+    let deep = format!("{}1=K", "(".repeat(100_000));
+    let answer = Umdb::pid(victim.pid()).run_with(&deep);
+    expect_failure(&answer, &["nested too deeply"]);
+}
+
+/// Every command that is given an option that it does not have says how it is typed.
+#[test]
+fn wrong_arguments_give_the_synopsis() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let list = Umdb::pid(victim.pid()).json("::dcmds").0;
+    let rows = list["sections"][0]["rows"].as_array().cloned();
+    let usages: Vec<(String, String)> = rows
+        .expect("rows")
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().expect("a text").to_owned();
+            (text("name"), text("usage"))
+        })
+        .collect();
+    assert!(usages.len() > 30);
+    let commands: String = usages
+        .iter()
+        .map(|(name, _)| format!("1::{name} -~\n"))
+        .collect();
+    let answer = Umdb::pid(victim.pid()).run_with(&commands);
+    answer.expect_code(FAILED);
+    assert_eq!(answer.stdout, "", "{answer}");
+    for (name, usage) in usages {
+        let hint = format!("usage: {usage} (see ::help {name})");
+        assert!(answer.stderr.contains(&hint), "{hint}\n{answer}");
+    }
+}
+
+#[test]
+fn absurd_counts_end() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let ask = |command: &str| Umdb::pid(victim.pid()).exec(command).run();
+    for command in [
+        "0,ffffffffffffffff::dump",
+        "0::dump -l ffffffffffffffff",
+        "0,ffffffffffffffff/K",
+    ] {
+        let answer = ask(command);
+        answer.expect_code(INCOMPLETE);
+        expect_complaint(&answer, &["failed to read data", "0x0"]);
+    }
+    // From the stack on to its end, which is not far.
+    let answer = ask("<rsp,ffffffffffffffff::dump");
+    answer.expect_code(INCOMPLETE);
+    expect_complaint(&answer, &["failed to read data at 0x"]);
+    assert!(
+        answer.stdout.lines().count() > 10,
+        "what can be read is shown"
+    );
+    expect_failure(
+        &ask("0,ffffffffffffffff::status"),
+        &["the count", "too large"],
+    );
+    expect_failure(&ask("1,ffffffffffffffff=K"), &["the count", "too large"]);
+    let answer = ask("::walk umem_alloc_64 | ::head -0");
+    answer.expect_code(0);
+    assert_eq!(answer.stdout, "", "{answer}");
+}
+
+/// Whoever reads the first line alone gets it, and umdb ends.
+#[test]
+fn endless_output_into_a_closed_pipe_ends() {
+    let victim = need!(Victim::start("first_light", &[]));
+    for command in ["main,ffff00/B", "::walk umem,ffffff", "1,fffff=K"] {
+        let line = format!(
+            "{} -p {} -S -e '{command}; ::echo {{}}; {command}' | head -n 1",
+            artifacts().umdb.display(),
+            victim.pid()
+        );
+        let answer = command::run(std::process::Command::new("sh").args(["-c", &line]));
+        assert!(answer.stdout.lines().count() <= 1, "{answer}");
+        umem_tests::umdb::expect_no_debris(&answer);
+    }
+}
+
+#[test]
+fn commands_that_run_themselves_end() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let file = folder.path().join("again");
+    fs::write(&file, format!("::source {}\n", file.display())).expect("a file can be written");
+    let command = format!("::source {}", file.display());
+    let answer = Umdb::pid(victim.pid()).exec(&command).run();
+    expect_failure(&answer, &["nested too deeply"]);
+    let answer = Umdb::pid(victim.pid()).exec("::source /nonexistent").run();
+    expect_failure(&answer, &["cannot read /nonexistent"]);
+    let answer = Umdb::pid(victim.pid()).exec("::source /dev/zero").run();
+    expect_failure(&answer, &["/dev/zero is larger"]);
+}

@@ -2,9 +2,15 @@
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
+use crate::dcmds::{DCMDS, Group};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 use crate::target::Attach;
+
+/// The last lines of help.
+const AFTER: &str = "\
+Without -e, commands are read from standard input, with a prompt on a terminal; try ::help.
+Exit status: 0 nothing found, 1 found something, 2 could not do it, 3 incomplete answer.";
 
 /// Looks at the heap of a process that runs under libumem.so, or at its core.
 #[derive(Debug, Parser)]
@@ -14,8 +20,7 @@ use crate::target::Attach;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     override_usage = "umdb -p PID [-e CMD]... [--json]\n       umdb [PROGRAM] CORE [-e CMD]... [--json]\n       umdb run [-e CMD]... [--json] [--library PATH] [--error-exitcode N] -- PROGRAM [ARGUMENT]...",
-    after_help = "Without -e, commands are read from standard input, with a prompt on a terminal; try ::help.\n\
-                  Exit status: 0 nothing found, 1 found something, 2 could not do it, 3 incomplete answer."
+    after_help = AFTER
 )]
 struct Arguments {
     /// Looks at a process: at a frozen copy where that is possible, else it is stopped meanwhile
@@ -39,7 +44,12 @@ struct Arguments {
 #[derive(Debug, Args)]
 struct Common {
     /// Runs commands (separated by ;) and ends
-    #[arg(short, long = "execute", value_name = "CMD")]
+    #[arg(
+        short,
+        long = "execute",
+        value_name = "CMD",
+        allow_hyphen_values = true
+    )]
     execute: Vec<String>,
     /// Answers in JSON, one object a command
     #[arg(long)]
@@ -79,6 +89,27 @@ enum Command {
         )]
         program: Vec<OsString>,
     },
+}
+
+/// The command line as clap understands it, for help, the man page and completions; the commands of the language stand
+/// at the end of its long help.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command().after_long_help(after_help())
+}
+
+fn after_help() -> String {
+    let mut groups: Vec<Group> = DCMDS.iter().map(|dcmd| dcmd.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let mut text = format!("{AFTER}\n\nCommands (::help NAME says more):\n");
+    for group in groups {
+        text += &format!("\n{}\n", group.title());
+        for dcmd in DCMDS.iter().filter(|dcmd| dcmd.group == group) {
+            text += &format!("  ::{:<18} {}\n", dcmd.name, dcmd.summary);
+        }
+    }
+    text
 }
 
 /// What to do, and how.
@@ -126,8 +157,7 @@ pub(super) struct RunTask {
 /// Understands the arguments of the process. What they ask for may be help; then that is printed, and the
 /// exit status returned.
 pub(super) fn parse() -> Result<Options, ExitCode> {
-    let command = Arguments::command();
-    let matches = command
+    let matches = command_line()
         .try_get_matches_from(with_plus(std::env::args_os()))
         .map_err(|error| explain(&error))?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| explain(&error))?;
@@ -243,6 +273,8 @@ mod tests {
     #[test]
     fn the_forms_of_the_command_are_understood() {
         Arguments::command().debug_assert();
+        let options = parsed("umdb -p 12 -e -1=K").unwrap();
+        assert_eq!(options.commands, ["-1=K"]);
         let options = parsed("umdb -p 12 -e ::a;::b -e ::c --json").unwrap();
         assert!(
             matches!(options.task, Task::Look(What::Process(12, Attach::Best))) && options.json

@@ -28,6 +28,7 @@ use crate::{
     exec::{Outcome, Session},
     report::Status,
 };
+pub use cli::command_line;
 use cli::{Options, Task};
 use interrupt::{CANCEL, stoppable};
 use open::{Failure, Opened};

@@ -1,4 +1,4 @@
-//! JSON: one object a report. The schema may change until its name ends in 1.
+//! JSON: one object a report. `docs/json.md` says what each field means.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::report::{
 };
 
 /// The name of the schema.
-const SCHEMA: &str = "umdb-report/0";
+const SCHEMA: &str = "umdb-report/1";
 
 /// A report as JSON; `command` is the command as typed.
 #[must_use]
