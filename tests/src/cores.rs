@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     NotRun, Outcome, command, need_program,
-    victim::{Victim, need_core_limit, scrub},
+    victim::{Start, Victim, need_core_limit, scrub},
 };
 
 /// Where the kernel says how it names cores.
@@ -49,9 +49,8 @@ impl Core {
     }
 }
 
-/// Ends a victim by a signal whose default is a core, and gives the core that the kernel dumps.
-pub fn kernel_core(victim: Victim, signal: Signal) -> Outcome<Core> {
-    need_core_limit()?;
+/// The kernel writes cores to the directory of the process.
+fn need_plain_pattern() -> Outcome<()> {
     let pattern = fs::read_to_string(PATTERN).unwrap_or_default();
     let pattern = pattern.trim();
     if pattern.starts_with('|') || pattern.contains('/') {
@@ -59,6 +58,22 @@ pub fn kernel_core(victim: Victim, signal: Signal) -> Outcome<Core> {
             "{PATTERN} sends cores to {pattern}"
         )));
     }
+    Ok(())
+}
+
+/// The directory held nothing but the victim's standard error.
+fn find_core(directory: &Path, program: &Path) -> PathBuf {
+    fs::read_dir(directory)
+        .expect("the victim's directory can be read")
+        .map(|entry| entry.expect("the victim's directory can be read").path())
+        .find(|path| path.file_name().is_some_and(|name| name != "stderr"))
+        .unwrap_or_else(|| panic!("{}: no core appeared", program.display()))
+}
+
+/// Ends a victim by a signal whose default is a core, and gives the core that the kernel dumps.
+pub fn kernel_core(victim: Victim, signal: Signal) -> Outcome<Core> {
+    need_core_limit()?;
+    need_plain_pattern()?;
     let program = victim.program().to_owned();
     let (status, directory) = victim.end(signal);
     assert!(
@@ -66,17 +81,33 @@ pub fn kernel_core(victim: Victim, signal: Signal) -> Outcome<Core> {
         "{}: {status} without a core",
         program.display()
     );
-    // The directory held nothing but the victim's standard error.
-    let path = fs::read_dir(directory.path())
-        .expect("the victim's directory can be read")
-        .map(|entry| entry.expect("the victim's directory can be read").path())
-        .find(|path| path.file_name().is_some_and(|name| name != "stderr"))
-        .unwrap_or_else(|| panic!("{}: no core appeared", program.display()));
+    let path = find_core(directory.path(), &program);
     Ok(Core {
         path,
         program,
         directory,
     })
+}
+
+/// Runs a program that ends itself by SIGABRT, and gives what it wrote to standard error and its core.
+pub fn of_abort(start: &Start) -> Outcome<(String, Core)> {
+    need_core_limit()?;
+    need_plain_pattern()?;
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let answer = start.run_in(directory.path());
+    assert_eq!(
+        answer.status.signal(),
+        Some(Signal::SIGABRT as i32),
+        "{}: {answer}",
+        start.path().display()
+    );
+    let path = find_core(directory.path(), start.path());
+    let core = Core {
+        path,
+        program: start.path().to_owned(),
+        directory,
+    };
+    Ok((answer.stderr, core))
 }
 
 /// The core that gcore makes of a victim, which lives on.

@@ -203,6 +203,16 @@ impl Start {
         command::run_with(&mut self.command(), "", limit)
     }
 
+    /// Runs it to its end in a directory, where it may dump a core.
+    #[must_use]
+    pub fn run_in(&self, directory: &Path) -> Answer {
+        let mut command = self.command();
+        command.current_dir(directory);
+        // SAFETY: the closure only makes system calls.
+        unsafe { command.pre_exec(prepare) };
+        command::run_with(&mut command, "", WATCHDOG)
+    }
+
     /// Starts it in a directory of its own, where it may dump a core, and waits for its marker.
     #[must_use]
     pub fn wait_ready(&self) -> Victim {

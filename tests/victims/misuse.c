@@ -1,6 +1,7 @@
-// flags: -g -O0 -fno-builtin
+// flags: -g -O0 -fno-builtin -rdynamic
 /* One misuse of memory for each name; "ok" before the name runs its twin, which is the same without the mistake. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -16,82 +17,114 @@ static char *volatile keep;  /* where buffers are put that nobody may optimize a
 static void *(*do_malloc)(size_t) = malloc;
 static void (*do_free)(void *) = free;
 
-__attribute__((noinline)) static char *make(size_t size) { keep = do_malloc(size); memset(keep, 'a', size); return keep; }
-__attribute__((noinline)) static void drop(void *p) { do_free(p); }
+__attribute__((noinline)) char *make(size_t size) { keep = do_malloc(size); memset(keep, 'a', size); return keep; }
+__attribute__((noinline)) void drop(void *p) { do_free(p); }
 
 /* Writes behind the end. */
-static void past(size_t size, size_t at, char value) { char *p = make(size); if (wrong) p[at] = value; drop(p); }
-static void past_one(void) { past(24, 24, 'x'); }
-static void past_zero_at_word(void) { past(24, 24, 0); }
-static void past_zero_at_odd(void) { past(13, 13, 0); }
-static void past_far(void) { past(33, 40, 'x'); }
-static void past_strcpy(void) { char *p = do_malloc(10); strcpy(p, wrong ? "0123456789" : "012345678"); drop(p); }
-static void past_zero_in_code(void) { char *p = make(8); if (wrong) memset(p + 28, 0, 4); drop(p); }
-static void past_empty(void) { char *p = do_malloc(0); if (wrong) p[0] = 'x'; drop(p); }
-static void past_page(void) { past(4096, 4096, 'x'); }
-static void past_big_class(void) { past(20000, 20001, 'x'); }
-static void past_large(void) { past(1000001, 1000001, 0); }
-static void past_aligned(void) { char *p = memalign(256, 100); if (wrong) p[100] = 1; drop(p); }
-static void past_aligned_large(void) { char *p = memalign(1 << 21, 300000); if (wrong) p[300000] = 1; drop(p); }
-static void past_then_realloc(void) { char *p = make(24); if (wrong) p[24] = 'x'; p = realloc(p, 50); drop(p); }
-static void past_calloc(void) { char *p = calloc(3, 7); if (wrong) p[21] = 1; drop(p); }
-static void past_strdup(void) { char *p = strdup("hello"); if (wrong) p[6] = 1; drop(p); }
-static void past_in_thread_body(void) { past(50, 50, 'x'); }
-static void *thread_past(void *unused) { past_in_thread_body(); return unused; }
-static void past_in_thread(void) { pthread_t t; pthread_create(&t, NULL, thread_past, NULL); pthread_setname_np(t, "overrunner"); pthread_join(t, NULL); }
+void past(size_t size, size_t at, char value) { char *p = make(size); if (wrong) p[at] = value; drop(p); }
+void past_one(void) { past(24, 24, 'x'); }
+void past_zero_at_word(void) { past(24, 24, 0); }
+void past_zero_at_odd(void) { past(13, 13, 0); }
+void past_far(void) { past(33, 40, 'x'); }
+void past_strcpy(void) { char *p = do_malloc(10); strcpy(p, wrong ? "0123456789" : "012345678"); drop(p); }
+void past_zero_in_code(void) { char *p = make(8); if (wrong) memset(p + 28, 0, 4); drop(p); }
+void past_empty(void) { char *p = do_malloc(0); if (wrong) p[0] = 'x'; drop(p); }
+void past_page(void) { past(4096, 4096, 'x'); }
+void past_big_class(void) { past(20000, 20001, 'x'); }
+void past_large(void) { past(1000001, 1000001, 0); }
+void past_aligned(void) { char *p = memalign(256, 100); if (wrong) p[100] = 1; drop(p); }
+void past_aligned_large(void) { char *p = memalign(1 << 21, 300000); if (wrong) p[300000] = 1; drop(p); }
+void past_then_realloc(void) { char *p = make(24); if (wrong) p[24] = 'x'; p = realloc(p, 50); drop(p); }
+void past_calloc(void) { char *p = calloc(3, 7); if (wrong) p[21] = 1; drop(p); }
+void past_strdup(void) { char *p = strdup("hello"); if (wrong) p[6] = 1; drop(p); }
+void past_in_thread_body(void) { past(50, 50, 'x'); }
+void *thread_past(void *unused) { pthread_setname_np(pthread_self(), "overrunner"); past_in_thread_body(); return unused; }
+void past_in_thread(void) { pthread_t t; pthread_create(&t, NULL, thread_past, NULL); pthread_join(t, NULL); }
 
 /* Writes before the start: the buffer in front of it is what is hit. */
-static void before_start(char value) {
+void before_start(char value) {
     char *p[64];
     for (int i = 0; i < 64; i++) p[i] = make(40);
     if (wrong) p[32][-1] = value;
     for (int i = 0; i < 64; i++) drop(p[i]);
 }
-static void before_one(void) { before_start('x'); }
-static void before_zero(void) { before_start(0); }
+void before_one(void) { before_start('x'); }
+void before_zero(void) { before_start(0); }
 
 /* Uses after free. What was written is found when the buffer is handed out again. */
-static void after_free(size_t size, size_t at) {
+void after_free(size_t size, size_t at) {
     char *p = make(size);
     drop(p);
     if (wrong) p[at] = 'x';
     for (int i = 0; i < 40000; i++) drop(make(size));
 }
-static void after_first(void) { after_free(32, 0); }
-static void after_last(void) { after_free(32, 31); }
-static void after_padding(void) { after_free(30, 31); }
-static void after_class(void) { after_free(4096, 4000); }
-static void after_large(void) { char *p = make(300000); drop(p); if (wrong) p[100] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(300000)); }
-static void after_large_far(void) { char *p = make(3000000); drop(p); if (wrong) p[2000000] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(3000000)); }
-static void after_realloc(void) { char *p = make(24), *q = realloc(p, 500); if (wrong) p[3] = 'x'; drop(q); for (int i = 0; i < 40000; i++) drop(make(24)); }
-static void *thread_drop(void *p) { drop(p); return NULL; }
-static void after_free_elsewhere(void) {
+void after_first(void) { after_free(32, 0); }
+void after_last(void) { after_free(32, 31); }
+void after_padding(void) { after_free(30, 31); }
+void after_class(void) { after_free(4096, 4000); }
+void after_large(void) { char *p = make(300000); drop(p); if (wrong) p[100] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(300000)); }
+void after_large_far(void) { char *p = make(3000000); drop(p); if (wrong) p[2000000] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(3000000)); }
+void after_realloc(void) { char *p = make(24), *q = realloc(p, 500); if (wrong) p[3] = 'x'; drop(q); for (int i = 0; i < 40000; i++) drop(make(24)); }
+void *thread_drop(void *p) { drop(p); return NULL; }
+void after_free_elsewhere(void) {
     char *p = make(72); pthread_t t; pthread_create(&t, NULL, thread_drop, p); pthread_join(t, NULL);
     if (wrong) p[5] = 'x';
     for (int i = 0; i < 40000; i++) drop(make(72));
 }
 
 /* Frees of what is not to be freed. */
-static void twice(void) { char *p = make(24); drop(p); if (wrong) drop(p); }
-static void twice_later(void) { char *p = make(24); drop(p); for (int i = 0; i < 10; i++) drop(make(24)); if (wrong) drop(p); }
-static void twice_large(void) { char *p = make(500000); drop(p); if (wrong) drop(p); }
-static void twice_aligned(void) { char *p = memalign(1 << 21, 300000); drop(p); if (wrong) drop(p); }
-static void twice_realloc(void) { char *p = make(24); drop(p); if (wrong) keep = realloc(p, 100); }
-static void twice_by_realloc_zero(void) { char *p = make(24); keep = realloc(p, 0); if (wrong) drop(p); }
-static void twice_two_threads(void) { char *p = make(24); pthread_t t; pthread_create(&t, NULL, thread_drop, p); pthread_join(t, NULL); if (wrong) drop(p); }
-static void inside(void) { char *p = make(24); if (wrong) drop(p + 8); drop(p); }
-static void inside_odd(void) { char *p = make(100); if (wrong) drop(p + 1); drop(p); }
-static void inside_large(void) { char *p = make(500000); if (wrong) drop(p + 4096); drop(p); }
-static void inside_realloc(void) { char *p = make(24); if (wrong) keep = realloc(p + 8, 50); drop(p); }
-static void of_stack(void) { char local[32]; local[0] = 0; if (wrong) drop(local); }
-static void of_static(void) { static char data[32]; keep = data; if (wrong) drop(data); }
-static void of_literal(void) { if (wrong) drop("literal"); }
-static void of_function(void) { if (wrong) drop((void *)of_literal); }
-static void of_mmap(void) { char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); if (wrong) drop(p); munmap(p, 4096); }
-static void of_brk(void) { char *p = sbrk(4096); if (wrong) drop(p); }
-static void wild(void) { if (wrong) drop((void *)0x10); }
-static void wild_kernel(void) { if (wrong) drop((void *)0xffff800000000010); }
-static void never_allocated(void) { char *p = make(2000); if (wrong) drop(p + 3 * 4096); drop(p); }
+void twice(void) { char *p = make(24); drop(p); if (wrong) drop(p); }
+void twice_later(void) { char *p = make(24); drop(p); for (int i = 0; i < 10; i++) drop(make(24)); if (wrong) drop(p); }
+void twice_large(void) { char *p = make(500000); drop(p); if (wrong) drop(p); }
+void twice_aligned(void) { char *p = memalign(1 << 21, 300000); drop(p); if (wrong) drop(p); }
+void twice_realloc(void) { char *p = make(24); drop(p); if (wrong) keep = realloc(p, 100); }
+void twice_by_realloc_zero(void) { char *p = make(24); keep = realloc(p, 0); if (wrong) drop(p); }
+void twice_two_threads(void) { char *p = make(24); pthread_t t; pthread_create(&t, NULL, thread_drop, p); pthread_join(t, NULL); if (wrong) drop(p); }
+void inside(void) { char *p = make(24); if (wrong) drop(p + 8); drop(p); }
+void inside_odd(void) { char *p = make(100); if (wrong) drop(p + 1); drop(p); }
+void inside_large(void) { char *p = make(500000); if (wrong) drop(p + 4096); drop(p); }
+void inside_realloc(void) { char *p = make(24); if (wrong) keep = realloc(p + 8, 50); drop(p); }
+void of_stack(void) { char local[32]; local[0] = 0; if (wrong) drop(local); }
+void of_static(void) { static char data[32]; keep = data; if (wrong) drop(data); }
+void of_literal(void) { if (wrong) drop("literal"); }
+void of_function(void) { if (wrong) drop((void *)of_literal); }
+void of_mmap(void) { char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); if (wrong) drop(p); munmap(p, 4096); }
+void of_brk(void) { char *p = sbrk(4096); if (wrong) drop(p); }
+void wild(void) { if (wrong) drop((void *)0x10); }
+void wild_kernel(void) { if (wrong) drop((void *)0xffff800000000010); }
+void never_allocated(void) { char *p = make(2000); if (wrong) drop(p + 3 * 4096); drop(p); }
+
+/* Families of functions: C++ operators and umem_alloc are looked up, so that the program needs neither library. */
+typedef void *take(size_t);
+typedef void give(void *);
+typedef void give_sized(void *, size_t);
+void *find(const char *name) { void *f = dlsym(RTLD_DEFAULT, name); if (!f) exit(3); return f; }
+void mixed(const char *from, const char *right, const char *mistaken) {
+    char *p = ((take *)find(from))(24);
+    ((give *)find(wrong ? mistaken : right))(p);
+}
+void free_of_new(void) { mixed("_Znwm", "_ZdlPv", "free"); }
+void free_of_new_array(void) { mixed("_Znam", "_ZdaPv", "free"); }
+void delete_of_malloc(void) { mixed("malloc", "free", "_ZdlPv"); }
+void delete_of_new_array(void) { mixed("_Znam", "_ZdaPv", "_ZdlPv"); }
+void delete_array_of_new(void) { mixed("_Znwm", "_ZdlPv", "_ZdaPv"); }
+void delete_of_large_malloc(void) { char *p = make(300000); ((give *)find(wrong ? "_ZdlPv" : "free"))(p); }
+void realloc_of_new(void) { char *p = ((take *)find("_Znwm"))(24); if (wrong) keep = realloc(p, 50); ((give *)find("_ZdlPv"))(p); }
+void *umem(size_t size) { return ((void *(*)(size_t, int))find("umem_alloc"))(size, 0); }
+void umem_back(void *p, size_t size) { ((give_sized *)find("umem_free"))(p, size); }
+void free_of_umem(void) { char *p = umem(24); if (wrong) drop(p); else umem_back(p, 24); }
+void umem_free_of_malloc(void) { char *p = make(24); if (wrong) umem_back(p, 24); else drop(p); }
+void wrong_size(void) { umem_back(umem(24), wrong ? 25 : 24); }
+void wrong_size_large(void) { umem_back(umem(500000), wrong ? 400000 : 500000); }
+typedef void *create(char *, size_t, size_t, void *, void *, void *, void *, void *, int);
+void *cache(char *name) { return ((create *)find("umem_cache_create"))(name, 40, 0, 0, 0, 0, 0, 0, 0); }
+void *cache_make(void *c) { return ((void *(*)(void *, int))find("umem_cache_alloc"))(c, 0); }
+void cache_drop(void *c, void *p) { ((void (*)(void *, void *))find("umem_cache_free"))(c, p); }
+void wrong_cache(void) { void *one = cache("one"), *two = cache("two"), *p = cache_make(one); cache_drop(wrong ? two : one, p); }
+void cache_twice(void) { void *c = cache("one"), *p = cache_make(c); cache_drop(c, p); if (wrong) cache_drop(c, p); }
+void cache_past(void) { void *c = cache("one"); char *p = cache_make(c); if (wrong) p[40] = 1; cache_drop(c, p); }
+void free_of_object(void) { void *c = cache("one"), *p = cache_make(c); if (wrong) drop(p); else cache_drop(c, p); }
+void cache_free_of_malloc(void) { void *c = cache("one"); char *p = make(40); if (wrong) cache_drop(c, p); else drop(p); }
 
 static const struct { const char *name; void (*run)(void); } kinds[] = {
 #define K(name) { #name, name }
@@ -101,7 +134,9 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(after_large), K(after_large_far), K(after_realloc), K(after_free_elsewhere), K(twice), K(twice_later), K(twice_large),
     K(twice_aligned), K(twice_realloc), K(twice_by_realloc_zero), K(twice_two_threads), K(inside), K(inside_odd), K(inside_large),
     K(inside_realloc), K(of_stack), K(of_static), K(of_literal), K(of_function), K(of_mmap), K(of_brk), K(wild), K(wild_kernel),
-    K(never_allocated),
+    K(never_allocated), K(free_of_new), K(free_of_new_array), K(delete_of_malloc), K(delete_of_new_array), K(delete_array_of_new),
+    K(delete_of_large_malloc), K(realloc_of_new), K(free_of_umem), K(umem_free_of_malloc), K(wrong_size), K(wrong_size_large),
+    K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc),
 };
 
 int main(int argc, char **argv) {

@@ -401,11 +401,13 @@ fn check_trailer(
             } else {
                 error_code::BAD_TRAILER
             };
+            let byte_at =
+                |word: u64| u64::from(word.to_le_bytes().get(first).copied().unwrap_or(0));
             return Err(Damage {
                 code,
                 offset,
-                expected,
-                found,
+                expected: byte_at(expected),
+                found: byte_at(found),
             });
         }
     }

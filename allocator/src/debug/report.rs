@@ -20,7 +20,7 @@ use core::{
     fmt::{self, Write},
     sync::atomic::{AtomicBool, Ordering},
 };
-use umem_layout::{AbortInfo, Plain, REDZONE_BYTE, Trailer, error_code, family};
+use umem_layout::{AbortInfo, Plain, Trailer, error_code, family};
 
 /// What a report is about.
 pub struct Subject {
@@ -305,12 +305,14 @@ fn describe_damage(text: &mut Message, damage: &Damage, subject: &Subject) {
                 found,
                 ..
             } = *damage;
-            let what = if expected > u64::from(u8::MAX) || found > u64::from(u8::MAX) {
-                "word of the trailer"
-            } else if expected == u64::from(REDZONE_BYTE) {
-                "byte of the redzone"
-            } else {
+            let what = if expected > u64::from(u8::MAX) {
+                "word of the redzone"
+            } else if damage.code == error_code::MODIFIED {
                 "byte"
+            } else if damage.code == error_code::BAD_TRAILER {
+                "byte of the trailer"
+            } else {
+                "byte of the redzone"
             };
             let _ = writeln!(
                 text,
@@ -355,7 +357,7 @@ fn describe_neighbour(text: &mut Message, damage: &Damage, subject: &Subject) ->
     let before = chunk.saturating_sub(damage.offset);
     writeln!(
         text,
-        "this is {before} bytes before the buffer at {next:#x}: a write before its start, or past the end of this one"
+        "{before} bytes before the buffer at {next:#x}: a write before its start, or past the end of this one"
     )
 }
 

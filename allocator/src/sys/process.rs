@@ -78,6 +78,20 @@ pub fn with_signals_blocked<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Name of the program, without its folder.
+pub fn program_name() -> &'static [u8] {
+    unsafe extern "C" {
+        static program_invocation_short_name: *const core::ffi::c_char;
+    }
+    // SAFETY: libc sets the variable before any code of the program runs, to a string that lives as long as the process.
+    unsafe {
+        if program_invocation_short_name.is_null() {
+            return b"a.out";
+        }
+        core::ffi::CStr::from_ptr(program_invocation_short_name).to_bytes()
+    }
+}
+
 /// Name of a live thread of the process, padded with zero bytes; nothing but zeros when it has ended.
 pub fn name_of(thread: u32) -> [u8; 16] {
     use core::fmt::Write;

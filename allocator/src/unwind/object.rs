@@ -1,5 +1,6 @@
 //! Which loaded object holds an address, asked of the loader without a lock.
 
+use crate::sys::process;
 use core::ffi::{CStr, c_char, c_void};
 
 /// `struct dl_find_object` of glibc 2.35 and later.
@@ -77,13 +78,13 @@ impl Object {
     /// Last part of the path; empty for the program itself.
     pub fn short_name(&self) -> &[u8] {
         if self.name.is_null() {
-            return b"";
+            return process::program_name();
         }
         // SAFETY: the loader keeps the name as a C string as long as the object is loaded, which it is while
         // a frame of it is on the stack or its address was just looked up.
         let name = unsafe { CStr::from_ptr(self.name) }.to_bytes();
         match name.rsplit(|&byte| byte == b'/').next() {
-            Some([]) | None => b"a.out",
+            Some([]) | None => process::program_name(),
             Some(last) => last,
         }
     }
