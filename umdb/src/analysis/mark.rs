@@ -24,9 +24,9 @@ use super::{
 const NARROW: usize = 16;
 /// Pointers that may wait while following; more are left to a sweep.
 const WAITING_MAX: usize = 1 << 16;
-/// After so many objects a wide search goes on as a sweep; and what is wide.
+/// After so many objects a wide search goes on as a sweep, the next time after twice as many; and what is wide.
 const FOLLOWED_MAX: usize = 1 << 12;
-const WIDE: usize = 256;
+const WIDE: usize = 8;
 
 /// What was done, for `-v`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,10 +119,12 @@ impl<'a> Marker<'a> {
         let mut work: Vec<Work> = indices
             .flat_map(|(i, root)| pieces(root.range).map(move |range| Work::Root(i, range)))
             .collect();
+        let mut patience = FOLLOWED_MAX;
         loop {
             self.cancel.check()?;
             if work.len() < NARROW && work.iter().all(|work| matches!(work, Work::Unit(_))) {
-                self.follow(&work, &mut totals);
+                self.follow(&work, patience, &mut totals);
+                patience = patience.saturating_mul(2);
             } else {
                 self.sweep(&work, &mut totals);
             }
@@ -191,8 +193,8 @@ impl<'a> Marker<'a> {
         });
     }
 
-    /// Follows pointers from what is marked in a few units.
-    fn follow(&self, work: &[Work], totals: &mut Totals) {
+    /// Follows pointers from what is marked in a few units; the rest is left to a sweep when many wait after so many steps.
+    fn follow(&self, work: &[Work], patience: usize, totals: &mut Totals) {
         let mut worker = Worker::new(self);
         let mut waiting = Vec::new();
         let mut found = Vec::new();
@@ -211,7 +213,7 @@ impl<'a> Marker<'a> {
             worker.scan_one(unit, index);
             followed += 1;
             let waiting = worker.waiting.as_ref().map_or(0, Vec::len);
-            if followed > FOLLOWED_MAX && waiting > WIDE {
+            if followed > patience && waiting > WIDE {
                 break;
             }
         }

@@ -5,8 +5,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use umem_layout::Plain;
-
 use super::{Cancel, nodes::Nodes, ranges::Range};
 use crate::{heap::ADDRESS_END, target::Memory};
 
@@ -34,7 +32,8 @@ pub(super) struct Source<'a> {
 /// The words of aligned bytes.
 #[inline]
 pub(super) fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes.chunks_exact(8).map(|word| u64::decode_at(word, 0))
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().map(|word| u64::from_le_bytes(*word))
 }
 
 impl<'a> Source<'a> {

@@ -35,6 +35,7 @@ impl Region {
     }
 
     /// Number of the unit that holds an address.
+    #[inline]
     fn unit_at(&self, address: u64) -> Option<usize> {
         let number = (address.checked_sub(self.base)? >> self.unit_shift) as usize;
         (number < self.slab_of.len()).then_some(number)
@@ -69,6 +70,7 @@ impl Region {
     }
 
     /// Index of the slab that holds an address.
+    #[inline]
     pub(super) fn slab_at(&self, address: u64) -> Option<u32> {
         let number = self.unit_at(address)?;
         self.slab_of[number].checked_sub(1)
@@ -336,6 +338,7 @@ impl Heap {
 
     /// The slab that holds an address.
     #[must_use]
+    #[inline]
     pub fn slab_at(&self, address: u64) -> Option<u32> {
         let after = self
             .regions

@@ -37,6 +37,8 @@ struct Segment {
     /// Bytes that the core holds, and where.
     offset: usize,
     held: u64,
+    /// Its end is held, or would be if the core were whole; without bytes nothing was to be held.
+    is_filled: bool,
     flags: u32,
 }
 
@@ -62,7 +64,12 @@ struct CoreMemory {
     bytes: Arc<Mmap>,
     segments: Vec<Segment>,
     backing: Vec<Backing>,
+    /// Private memory that was never touched, and so is zero.
+    untouched: Vec<(u64, u64)>,
 }
+
+/// Zeros, as many as are read at once.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The element of ranges sorted by start that holds an address.
 fn find<T>(ranges: &[T], address: u64, range: impl Fn(&T) -> (u64, u64)) -> Option<&T> {
@@ -76,6 +83,13 @@ impl CoreMemory {
     fn piece(&self, address: u64) -> Option<&[u8]> {
         self.core_piece(address)
             .or_else(|| self.file_piece(address))
+            .or_else(|| self.zero_piece(address))
+    }
+
+    fn zero_piece(&self, address: u64) -> Option<&[u8]> {
+        let (_, end) = find(&self.untouched, address, |range| *range)?;
+        let length = usize::try_from(end - address).ok()?;
+        Some(&ZEROS[..length.min(ZEROS.len())])
     }
 
     fn core_piece(&self, address: u64) -> Option<&[u8]> {
@@ -159,7 +173,9 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
         bytes: Arc::new(bytes),
         segments,
         backing: Vec::new(),
+        untouched: Vec::new(),
     };
+    memory.untouched = untouched(&memory.segments, &notes.files);
     let found = modules::find(&memory, &mappings, &notes.auxv);
     let files = Files::of_core(program, None);
     memory.backing = backing(&memory, &found, &notes.files, &files, &mut warnings);
@@ -297,6 +313,7 @@ fn segments(bytes: &[u8], headers: &[Vec<u8>], warnings: &mut Vec<String>) -> Ve
                 end,
                 offset: usize::try_from(offset).ok()?,
                 held,
+                is_filled: wanted > 0,
                 flags: word(header, 4)?,
             })
         })
@@ -316,6 +333,28 @@ fn segments(bytes: &[u8], headers: &[Vec<u8>], warnings: &mut Vec<String>) -> Ve
         ));
     }
     segments
+}
+
+/// Writable memory of no file of which the core was to hold nothing, though it holds other such memory: the kernel
+/// leaves out what was never touched, which is zero. What a program excluded by MADV_DONTDUMP looks the same.
+fn untouched(segments: &[Segment], files: &[FileRange]) -> Vec<(u64, u64)> {
+    let is_anonymous = |segment: &&Segment| {
+        let is_file = files
+            .iter()
+            .any(|file| file.start < segment.end && segment.start < file.end);
+        segment.flags & (PF_R | PF_W) == PF_R | PF_W && !is_file
+    };
+    let (filled, empty): (Vec<&Segment>, Vec<&Segment>) = segments
+        .iter()
+        .filter(is_anonymous)
+        .partition(|segment| segment.is_filled);
+    if filled.is_empty() {
+        return Vec::new();
+    }
+    empty
+        .iter()
+        .map(|segment| (segment.start, segment.end))
+        .collect()
 }
 
 /// What the notes of a core tell. Their order means nothing.
