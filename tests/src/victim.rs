@@ -49,10 +49,47 @@ pub fn program(name: &str) -> Outcome<PathBuf> {
     )
 }
 
+/// The compiled victim of this file: C, C++ (`.cc`) or Rust (`.rs`).
+pub fn program_of(file: &str) -> Outcome<PathBuf> {
+    let (name, folder) = (file.replace('.', "_"), work_dir().join("victims"));
+    if !file.ends_with(".rs") {
+        return compile_as(&sources().join(file), &folder, &name);
+    }
+    let _lock = lock("victims");
+    let (source, program) = (sources().join(file), folder.join(name));
+    if !is_newer(&program, &source) {
+        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let fresh = program.with_extension("new");
+        let mut command = Command::new(need_program("rustc")?);
+        command
+            .args(["--edition", "2024", "-g", "-Dwarnings", "-o"])
+            .arg(&fresh)
+            .arg(&source);
+        let output = command.output().expect("rustc starts");
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{}: {complaints}",
+            source.display()
+        );
+        fs::rename(&fresh, &program)
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    }
+    Ok(program)
+}
+
 /// Compiles a C program into `folder`, unless what is there is newer than the source.
 pub fn compile(source: &Path, folder: &Path) -> Outcome<PathBuf> {
-    let compiler = need_program("gcc")?;
-    let program = folder.join(source.file_stem().expect("a source has a name"));
+    let name = source.file_stem().expect("a source has a name");
+    compile_as(source, folder, &name.to_string_lossy())
+}
+
+fn compile_as(source: &Path, folder: &Path, name: &str) -> Outcome<PathBuf> {
+    let is_cxx = source
+        .extension()
+        .is_some_and(|extension| extension == "cc");
+    let compiler = need_program(if is_cxx { "g++" } else { "gcc" })?;
+    let program = folder.join(name);
     let _lock = lock("victims");
     if is_newer(&program, source) {
         return Ok(program);

@@ -417,14 +417,24 @@ mod tests {
         };
         builder.mappings.push(mapping);
         assert_eq!(lost(&mut builder), [made[0]]);
-        builder.write_word(DATA, foreign + 0x800);
+        builder.write_word(DATA, foreign + 0x180);
         assert_eq!(lost(&mut builder), Vec::<u64>::new());
         // As the stack of a thread that has ended it holds nothing alive.
-        builder.write_word(foreign + 0xe00, foreign + 0xe00);
-        builder.write_word(foreign + 0xe10, foreign + 0xe00);
+        let block = foreign + 0x600;
+        builder.write_word(block, block);
+        builder.write_word(block + 0x10, block);
+        builder.write_word(block + 0x2d0, u64::MAX);
         assert_eq!(lost(&mut builder), [made[0]]);
         // But glibc keeps its thread vector, to which the control block has a pointer.
-        builder.write_word(foreign + 0xe08, made[0] + 16);
+        builder.write_word(block + 8, made[0] + 16);
+        assert_eq!(lost(&mut builder), Vec::<u64>::new());
+        // And what it returned, as long as it may be joined by who knows the block.
+        builder.write_word(block + 8, 0);
+        builder.write_word(block + 0x630, made[0]);
+        assert_eq!(lost(&mut builder), [made[0]]);
+        builder.write_word(block + 0x2d0, 0);
+        assert_eq!(lost(&mut builder), [made[0]]);
+        builder.write_word(DATA + 8, block);
         assert_eq!(lost(&mut builder), Vec::<u64>::new());
     }
 

@@ -10,7 +10,8 @@
 //! 4. Writable mappings of files and shared memory that belong to no module.
 //! 5. Other private memory (of ld.so, of other allocators, the brk area, segments of vmem arenas) is *transit*: nothing
 //!    there is a candidate, but where a live pointer leads into it, its pointers count. Stacks that glibc keeps of
-//!    threads that have ended hold nothing alive but their thread vector, which is kept as well.
+//!    threads that have ended hold nothing alive but their thread vector, which is kept as well; until such a thread is
+//!    joined, what it returned is in its control block.
 
 use std::fmt;
 
@@ -30,6 +31,11 @@ const TLS_WHOLE: u64 = 1 << 20;
 const TLS_NEAR: (u64, u64) = (1 << 18, 1 << 14);
 /// Bytes at the top of a stack in which glibc puts the thread's control block.
 const STACK_TOP: u64 = 1 << 16;
+/// Offset of the thread's identifier in its control block (glibc 2.34 and later on x86-64): zero when it has ended, and
+/// negative when it has also been joined.
+const THREAD_ID: usize = 0x2d0;
+/// Bytes of a control block, at least.
+const THREAD_SIZE: u64 = 0x900;
 /// AT_RANDOM of the auxiliary vector: 16 bytes that the kernel puts at the top of the first stack.
 const AT_RANDOM: u64 = 25;
 
@@ -100,6 +106,16 @@ impl Roots {
             required,
         });
     }
+}
+
+/// A thread that has ended.
+struct EndedThread {
+    /// Its control block.
+    block: u64,
+    /// Its thread vector (DTV), which glibc keeps with the stack for the next thread.
+    vector: u64,
+    /// Nobody will ask what it returned.
+    is_joined: bool,
 }
 
 /// A search for roots.
@@ -304,37 +320,47 @@ impl Search<'_> {
                     self.roots.add(range, RootKind::Mapping(name), false);
                     continue;
                 }
-                let ended = self.ended_thread_vectors(range);
+                let ended = self.ended_threads(range);
                 if ended.is_empty() {
                     self.roots.transit.push(range);
                 }
-                self.roots
-                    .values
-                    .extend(ended.into_iter().map(|value| RootValue {
-                        value,
+                for thread in ended {
+                    self.roots.values.push(RootValue {
+                        value: thread.vector,
                         kind: RootKind::EndedThread,
-                    }));
+                    });
+                    if !thread.is_joined {
+                        let end = range.1.min(thread.block + THREAD_SIZE);
+                        self.roots.transit.push((thread.block, end));
+                    }
+                }
             }
         }
     }
 
-    /// Where threads that have ended left their stack: what their control blocks have for thread vectors
-    /// (DTV), which glibc keeps with the stack, for the next thread. A control block stands at the top of
-    /// a stack and points at itself twice; no living thread has it.
-    fn ended_thread_vectors(&self, (start, end): Range) -> Vec<u64> {
+    /// Threads that have ended and left their stack in a range: their control blocks. One stands at the top of a
+    /// stack and points at itself twice; no living thread has it.
+    fn ended_threads(&self, (start, end): Range) -> Vec<EndedThread> {
         let from = start.max(end.saturating_sub(STACK_TOP)) & !15;
         let mut bytes = vec![0; (end - from) as usize];
         let memory = &self.scene.target.memory;
         let got = memory.read(from, &mut bytes).min(bytes.len());
         let bytes = &bytes[..got];
         let word = |at: usize| u64::decode_at(bytes, at);
-        let blocks = (0..bytes.len().saturating_sub(0x18))
-            .step_by(16)
-            .filter(|&at| {
-                let address = from + at as u64;
-                word(at) == address && word(at + 0x10) == address && !self.is_live(address)
-            });
-        blocks.map(|at| word(at + 8)).collect()
+        let blocks = (0..bytes.len().saturating_sub(THREAD_ID + 8)).step_by(16);
+        let blocks = blocks.filter(|&at| {
+            let address = from + at as u64;
+            word(at) == address && word(at + 0x10) == address && !self.is_live(address)
+        });
+        let mut ended: Vec<EndedThread> = blocks
+            .map(|at| EndedThread {
+                block: from + at as u64,
+                vector: word(at + 8),
+                is_joined: word(at + THREAD_ID) as u32 != 0,
+            })
+            .collect();
+        ended.dedup_by(|next, block| next.block - block.block < THREAD_SIZE);
+        ended
     }
 
     fn is_live(&self, base: u64) -> bool {
