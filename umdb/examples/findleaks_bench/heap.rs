@@ -70,8 +70,10 @@ pub fn make(buffers: usize, mean: usize) {
     TOP.store(top, Ordering::Relaxed);
     for at in 0..8 {
         // SAFETY: the buffer has eight words.
-        open.push(unsafe { top.add(at) });
-        unsafe { top.add(at).write(0) };
+        let slot = unsafe { top.add(at) };
+        // SAFETY: as above.
+        unsafe { slot.write(0) };
+        open.push(slot);
     }
     let mut last = top;
     let lost_every = (buffers / LOST).max(1);

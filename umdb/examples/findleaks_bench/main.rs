@@ -149,12 +149,12 @@ fn measure(
     let runs = (0..rounds).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
     let most = runs.iter().map(|run| run.1).max().unwrap_or(0);
     Ok((
-        median(&mut runs.into_iter().map(|run| run.0).collect()),
+        median(&mut runs.into_iter().map(|run| run.0).collect::<Vec<_>>()),
         most,
     ))
 }
 
-fn median(times: &mut Vec<Duration>) -> Duration {
+fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
