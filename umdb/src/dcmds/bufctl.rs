@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    heap::{Event, Location, Object},
+    heap::{Event, Heap, Location, Object},
     report::{Cell, Column, Report, Table},
 };
 
@@ -115,7 +115,10 @@ fn lines(cx: &Context<'_>, subject: &Subject, all: bool) -> Result<Vec<Line>, Er
             let at = heap.record_address(*object);
             let events: Vec<Event> = record
                 .zip(at)
-                .map(|(record, at)| heap.history(at, &record))
+                .map(|(record, at)| match all {
+                    true => heap.history(at, &record),
+                    false => Heap::recorded(at, &record),
+                })
                 .unwrap_or_default();
             let owner = heap.owner_address(*object);
             (events, heap.address(*object), owner, Some(*object))

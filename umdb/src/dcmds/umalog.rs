@@ -52,7 +52,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let (_, damage) = cx.heap.logs();
     let Some(log) = cx.heap.log(kind) else {
         if let Some(damage) = damage {
-            return Err(damage.into());
+            return Err(damage.clone().into());
         }
         return Err(Error::with_hint(
             format!("umalog: the {option} log is disabled"),

@@ -91,7 +91,7 @@ fn all(cx: &Context<'_>) -> Result<Vec<(u64, LogEntry)>, Error> {
     let (_, damage) = cx.heap.logs();
     let log = match (cx.heap.log(log_kind::TRANSACTION), damage) {
         (Some(log), _) => log,
-        (None, Some(damage)) => return Err(damage.into()),
+        (None, Some(damage)) => return Err(damage.clone().into()),
         (None, None) => {
             return Err(Error::with_hint(
                 "umem_log: no umem transaction log",

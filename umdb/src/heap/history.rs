@@ -98,10 +98,9 @@ impl Event {
 const EVENTS_MAX: usize = 1 << 16;
 
 impl Heap {
-    /// What happened to the object with a record at this address, newest first: what the record tells, then what the
-    /// transaction log still holds of what was before.
+    /// What the record at an address tells, newest first.
     #[must_use]
-    pub fn history(&self, address: u64, record: &AuditRecord) -> Vec<Event> {
+    pub fn recorded(address: u64, record: &AuditRecord) -> Vec<Event> {
         let of_record = |operation, time, thread, stack| Event {
             address,
             in_record: true,
@@ -119,12 +118,20 @@ impl Heap {
         }
         let (time, thread, stack) = (record.alloc_time, record.alloc_thread, record.alloc_stack);
         events.push(of_record(operation::ALLOC, time, thread, stack));
-        let logged = self.log_chain(address, record.last_log);
+        events
+    }
+
+    /// What happened to the object with a record at this address, newest first: what the record tells, then what the
+    /// transaction log still holds of what was before.
+    #[must_use]
+    pub fn history(&self, address: u64, record: &AuditRecord) -> Vec<Event> {
+        let mut events = Self::recorded(address, record);
         let is_new = |entry: &Event| {
             let is_same =
                 |event: &Event| (event.time, event.operation) == (entry.time, entry.operation);
             !events.iter().any(is_same)
         };
+        let logged = self.log_chain(address, record.last_log);
         let older: Vec<Event> = logged.into_iter().filter(is_new).collect();
         events.extend(older);
         events
@@ -177,11 +184,20 @@ impl Heap {
             .then_some((start, entry))
     }
 
-    /// The stack with an identifier; an empty one for zero.
+    /// The stack with an identifier; an empty one for zero. What was read is kept: many records share a stack.
     pub fn stack(&self, id: u32) -> Result<StackTrace, Damage> {
         if id == 0 {
             return Ok(StackTrace::default());
         }
+        if let Some(known) = self.recent.stack(id) {
+            return Ok(known);
+        }
+        let stack = self.read_stack(id)?;
+        self.recent.keep_stack(id, &stack);
+        Ok(stack)
+    }
+
+    fn read_stack(&self, id: u32) -> Result<StackTrace, Damage> {
         let depot = &self.root.record.depot;
         let offset = u64::from(id) * 8;
         let address = depot.store.wrapping_add(offset);
@@ -211,24 +227,25 @@ impl Heap {
 
     /// All logs, and what is wrong with their list.
     #[must_use]
-    pub fn logs(&self) -> (Vec<LogView>, Option<Damage>) {
-        let list = self
-            .reader
-            .list(self.root.record.logs, |log: &Log| log.next, |_| None);
-        let logs = list
-            .elements
-            .into_iter()
-            .map(|(address, record)| LogView { address, record });
-        (logs.collect(), list.damage)
+    pub fn logs(&self) -> (&[LogView], Option<&Damage>) {
+        let (logs, damage) = self.logs.get_or_init(|| {
+            let list = self
+                .reader
+                .list(self.root.record.logs, |log: &Log| log.next, |_| None);
+            let logs = list
+                .elements
+                .into_iter()
+                .map(|(address, record)| LogView { address, record });
+            (logs.collect(), list.damage)
+        });
+        (logs, damage.as_ref())
     }
 
     /// The log of a kind: [`umem_layout::log_kind`].
     #[must_use]
     pub fn log(&self, kind: u32) -> Option<LogView> {
-        self.logs()
-            .0
-            .into_iter()
-            .find(|log| log.record.kind == kind)
+        let mut logs = self.logs().0.iter();
+        logs.find(|log| log.record.kind == kind).copied()
     }
 
     /// Entries of a log, newest first, without those that are unused or half written.

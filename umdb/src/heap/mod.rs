@@ -20,6 +20,7 @@ mod counts;
 mod history;
 mod magazines;
 mod object;
+mod recent;
 mod records;
 mod segments;
 mod slabs;
@@ -88,6 +89,10 @@ pub struct Heap {
     cache_index: HashMap<u64, u32>,
     /// Made when it is first needed.
     record_index: OnceLock<records::RecordIndex>,
+    /// What was read last.
+    recent: recent::Recent,
+    /// The logs, read when they are first needed.
+    logs: OnceLock<(Vec<LogView>, Option<Damage>)>,
     /// Pieces of each arena, read when they are first needed.
     pieces: OnceLock<Vec<Vec<PieceOfArena>>>,
 }
@@ -146,6 +151,8 @@ impl Heap {
             states: Vec::new(),
             cache_index: HashMap::new(),
             record_index: OnceLock::new(),
+            recent: recent::Recent::default(),
+            logs: OnceLock::new(),
             pieces: OnceLock::new(),
             root,
         };

@@ -145,7 +145,10 @@ impl Heap {
     pub fn record(&self, object: Object) -> Option<Result<AuditRecord, Damage>> {
         let address = self.record_address(object)?;
         match object {
-            Object::Buffer(_) => Some(self.reader.one(address)),
+            Object::Buffer(buffer) => {
+                let known = self.recent_record(buffer).map(Ok);
+                known.or_else(|| Some(self.reader.one(address)))
+            }
             Object::Block(index) => Some(Ok(self.block(index).record)),
         }
     }

@@ -10,7 +10,12 @@ mod tables;
 mod types;
 mod unwind;
 
-use std::{cell::OnceCell, fmt, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+};
 
 use crate::target::{Files, Memory, Module, Registers, Target, Thread};
 use files::Bytes;
@@ -93,6 +98,8 @@ pub struct StackRoots {
 pub struct Symbols {
     sources: Sources,
     modules: Vec<ModuleSymbols>,
+    /// Places of return addresses that were asked for: stacks share most of theirs.
+    returns: RefCell<HashMap<u64, Place>>,
 }
 
 /// Where names come from.
@@ -184,6 +191,7 @@ impl Symbols {
                 files: target.files().clone(),
             },
             modules: modules.collect(),
+            returns: RefCell::default(),
         }
     }
 
@@ -200,7 +208,12 @@ impl Symbols {
 
     /// What a return address is called: the function and line are those of the call before it, the offset is its own.
     pub fn lookup_return(&self, pc: u64) -> Place {
-        self.place(pc, pc.wrapping_sub(1))
+        if let Some(known) = self.returns.borrow().get(&pc) {
+            return known.clone();
+        }
+        let place = self.place(pc, pc.wrapping_sub(1));
+        self.returns.borrow_mut().insert(pc, place.clone());
+        place
     }
 
     /// The place of `address`, whose function and line are those of `probe`.

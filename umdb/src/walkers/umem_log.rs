@@ -21,11 +21,11 @@ fn walk<'a>(subject: &'a Subject<'a>, start: Option<u64>) -> Result<Steps<'a>, W
         None => kind == log_kind::TRANSACTION,
     };
     let log = logs
-        .into_iter()
+        .iter()
         .find(|log| is_meant(log.record.kind, log.address));
     let Some(log) = log else {
         return Err(match (start, damage) {
-            (_, Some(damage)) => damage.into(),
+            (_, Some(damage)) => damage.clone().into(),
             (Some(start), None) => WalkError::Failed(format!("no log is at {start:x}")),
             (None, None) => WalkError::Failed(
                 "the transaction log is disabled: start the program with UMEM_LOGGING=transaction"
@@ -33,7 +33,7 @@ fn walk<'a>(subject: &'a Subject<'a>, start: Option<u64>) -> Result<Steps<'a>, W
             ),
         });
     };
-    let entries = heap.log_entries(&log)?;
+    let entries = heap.log_entries(log)?;
     let addresses = entries
         .into_iter()
         .filter_map(move |entry| log.entry_address(entry.sequence));
