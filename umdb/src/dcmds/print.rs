@@ -3,7 +3,9 @@
 use super::{
     Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
     parts::{
-        show::{Place, Printer, Style},
+        places::Place,
+        scalars::Style,
+        show::Printer,
         types::{Kind, Step, parse_steps},
     },
 };

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use super::{
     context::Context,
+    places::{Place, part},
+    scalars::{Style, hexadecimal, quoted, signed},
     types::{Kind, Step},
 };
 use crate::{
@@ -11,44 +13,14 @@ use crate::{
     symbols::{Encoding, Shape, Type, TypeMember, Variants},
 };
 
-/// How values are shown.
-#[derive(Debug, Clone, Copy)]
-pub struct Style {
-    /// The address of each.
-    pub addresses: bool,
-    /// The type of each.
-    pub types: bool,
-    /// All numbers decimal.
-    pub decimal: bool,
-    /// All numbers hexadecimal.
-    pub hexadecimal: bool,
-    /// Gaps between members.
-    pub holes: bool,
-    /// Elements of an array and bytes of a string.
-    pub elements: u64,
-    /// Structures within structures.
-    pub depth: u64,
-}
-
 /// Most lines of one answer.
 const LINES_MAX: usize = 20_000;
 /// Bytes of the largest number.
 const NUMBER_MAX: u64 = 16;
 
-/// Where a value is: its type and its address, and for a bitfield its bits.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Its type.
-    pub kind: Kind,
-    /// Its address.
-    pub at: u64,
-    /// Bits from `at`, and how many.
-    pub bits: Option<(u64, u64)>,
-}
-
 /// Shows values as lines of a list.
 pub struct Printer<'a> {
-    cx: &'a Context<'a>,
+    pub(super) cx: &'a Context<'a>,
     style: Style,
     list: List,
     unread: Option<u64>,
@@ -131,8 +103,8 @@ impl<'a> Printer<'a> {
         let bits = u128::from(value) & (u128::MAX >> (128 - width.max(1)));
         let text = match &found.shape {
             Shape::Pointer(to) => self.pointer(value, to.as_ref()),
-            Shape::Enum(values) => self.enumerator(signed(bits, width), bits, values),
-            Shape::Base(encoding) => self.base(bits, width, *encoding),
+            Shape::Enum(values) => self.style.enumerator(signed(bits, width), bits, values),
+            Shape::Base(encoding) => self.style.base(bits, width, *encoding),
             _ => return,
         };
         self.line(0, None, &text, Some(value));
@@ -154,8 +126,14 @@ impl<'a> Printer<'a> {
                 if depth >= self.style.depth {
                     return self.line(indent, Some((place, name)), "{ ... }", None);
                 }
+                if let Some(text) = self.rust_text(place, &found) {
+                    return self.line(indent, Some((place, name)), &text, None);
+                }
                 match variants {
                     Some(variants) => self.variant(name, place, members, variants, indent, depth),
+                    None if members.is_empty() => {
+                        self.line(indent, Some((place, name)), "{}", None);
+                    }
                     None => {
                         self.line(indent, Some((place, name)), "{", None);
                         let is_union = *keyword == "union";
@@ -367,55 +345,11 @@ impl<'a> Printer<'a> {
         let width = place.bits.map_or(size * 8, |(_, count)| count);
         let text = match &found.shape {
             Shape::Pointer(to) => self.pointer(number, to.as_ref()),
-            Shape::Enum(values) => self.enumerator(signed(bits, width), bits, values),
-            Shape::Base(encoding) => self.base(bits, width, *encoding),
+            Shape::Enum(values) => self.style.enumerator(signed(bits, width), bits, values),
+            Shape::Base(encoding) => self.style.base(bits, width, *encoding),
             _ => String::new(),
         };
         (text, Some(number))
-    }
-
-    fn base(&self, bits: u128, width: u64, encoding: Encoding) -> String {
-        match encoding {
-            Encoding::Float if width == 32 => f32::from_bits(bits as u32).to_string(),
-            Encoding::Float if width == 64 => f64::from_bits(bits as u64).to_string(),
-            Encoding::Boolean if bits < 2 && !self.style.hexadecimal => (bits == 1).to_string(),
-            Encoding::Character if !self.style.hexadecimal && !self.style.decimal => {
-                format!("'{}'", escaped(bits as u8, '\''))
-            }
-            Encoding::Unicode => {
-                let c = char::from_u32(bits as u32);
-                c.map_or_else(|| hexadecimal(bits), |c| format!("{c:?}"))
-            }
-            Encoding::Signed if !self.style.hexadecimal => signed(bits, width).to_string(),
-            _ if self.style.decimal => bits.to_string(),
-            _ => hexadecimal(bits),
-        }
-    }
-
-    /// The name of a number, or names of its bits.
-    fn enumerator(&self, value: i128, bits: u128, values: &[(String, i128)]) -> String {
-        let number = if self.style.hexadecimal {
-            hexadecimal(bits)
-        } else {
-            value.to_string()
-        };
-        let exact = values
-            .iter()
-            .find(|(_, other)| *other == value || *other == bits as i128);
-        if let Some((name, _)) = exact {
-            return format!("{number} ({name})");
-        }
-        let is_bit = |value: i128| value > 0 && value & (value - 1) == 0;
-        let of_bits: Vec<&(String, i128)> = values
-            .iter()
-            .filter(|(_, other)| is_bit(*other) && value & other != 0)
-            .collect();
-        let sum = of_bits.iter().fold(0, |sum, (_, bit)| sum | bit);
-        if sum == value && value != 0 {
-            let names: Vec<&str> = of_bits.iter().map(|(name, _)| name.as_str()).collect();
-            return format!("{} ({})", hexadecimal(bits), names.join("|"));
-        }
-        format!("{number} (???)")
     }
 
     /// An address, with the text or the symbol that it leads to.
@@ -444,6 +378,41 @@ impl<'a> Printer<'a> {
         text
     }
 
+    /// The text of a `String` or `&str` of Rust, with its address.
+    fn rust_text(&mut self, place: &Place, found: &Type<Kind>) -> Option<String> {
+        let lengths = match found.name.as_deref()? {
+            "&str" => [Step::Member("length".to_owned())].to_vec(),
+            "String" => ["vec", "len"]
+                .map(|name| Step::Member(name.to_owned()))
+                .to_vec(),
+            _ => return None,
+        };
+        let length = self.step(place.clone(), &lengths).ok()?;
+        let length = self.number(&length)?;
+        let at = self.first_pointer(place, 0)?;
+        let shown = length.min(self.style.elements);
+        let mut bytes = vec![0; shown as usize];
+        if self.cx.heap.reader.fill(at, &mut bytes) < bytes.len() {
+            return None;
+        }
+        let rest = if shown < length { "..." } else { "" };
+        let text = String::from_utf8(bytes)
+            .map_or_else(|error| quoted(error.as_bytes()), |text| format!("{text:?}"));
+        Some(format!("{} {text}{rest}", hexadecimal(at.into())))
+    }
+
+    /// The first pointer in a value, also in what it is made of.
+    fn first_pointer(&mut self, place: &Place, depth: u32) -> Option<u64> {
+        let found = self.cx.resolved(&place.kind).filter(|_| depth < 8)?;
+        match found.shape {
+            Shape::Pointer(_) => self.number(place),
+            Shape::Struct { members, .. } => members
+                .iter()
+                .find_map(|member| self.first_pointer(&part(place, member), depth + 1)),
+            _ => None,
+        }
+    }
+
     /// The text at an address, up to its zero byte.
     fn string(&self, address: u64, limit: usize) -> Option<String> {
         let mut bytes = vec![0; limit.clamp(1, 1 << 16)];
@@ -458,171 +427,5 @@ impl<'a> Printer<'a> {
     fn name_of(&self, address: u64) -> Option<String> {
         let place = self.cx.symbols.lookup(address);
         place.symbol.is_some().then(|| place.to_string())
-    }
-
-    /// The part of a value to which steps lead; pointers are followed.
-    ///
-    /// # Errors
-    /// What there is not, in one line.
-    pub fn step(&mut self, mut place: Place, steps: &[Step]) -> Result<Place, String> {
-        for step in steps {
-            let mut found = self.found(&place)?;
-            if let Shape::Pointer(to) = &found.shape {
-                let to = to.clone().ok_or("void has no members")?;
-                let at = self
-                    .number(&place)
-                    .ok_or_else(|| format!("failed to read data at {:x}", place.at))?;
-                place = Place {
-                    kind: to,
-                    at,
-                    bits: None,
-                };
-                if let Step::Index(index) = step {
-                    let size = self.cx.type_size(&place.kind).unwrap_or(0);
-                    place.at = at.wrapping_add(index.wrapping_mul(size));
-                    continue;
-                }
-                found = self.found(&place)?;
-            }
-            place = self.part(&place, &found, step)?;
-        }
-        Ok(place)
-    }
-
-    fn found(&self, place: &Place) -> Result<Type<Kind>, String> {
-        self.cx
-            .resolved(&place.kind)
-            .ok_or_else(|| format!("{} is not defined here", self.cx.type_name(&place.kind)))
-    }
-
-    fn part(&mut self, place: &Place, found: &Type<Kind>, step: &Step) -> Result<Place, String> {
-        match (step, &found.shape) {
-            (Step::Index(index), Shape::Array(of, counts)) => {
-                // What is left of the dimensions counts as one element.
-                let below: u64 = counts.iter().skip(1).flatten().product();
-                let size = self.cx.type_size(of).unwrap_or(0).wrapping_mul(below);
-                let kind = match counts.len() {
-                    0 | 1 => of.clone(),
-                    _ => Kind::Array(Box::new(of.clone()), below),
-                };
-                Ok(Place {
-                    kind,
-                    at: place.at.wrapping_add(index.wrapping_mul(size)),
-                    bits: None,
-                })
-            }
-            (
-                Step::Member(name),
-                Shape::Struct {
-                    members, variants, ..
-                },
-            ) => self
-                .member(place, members, variants.as_ref(), name, 0)
-                .ok_or_else(|| format!("{} has no member {name}", self.cx.type_name(&place.kind))),
-            (Step::Member(name), _) => {
-                let of = self.cx.type_name(&place.kind);
-                Err(format!("{of} is no structure: it has no member {name}"))
-            }
-            (Step::Index(_), _) => Err(format!("{} is no array", self.cx.type_name(&place.kind))),
-        }
-    }
-
-    /// The member with a name, also of structures without name, of base classes and of variants.
-    fn member(
-        &self,
-        place: &Place,
-        members: &[TypeMember<Kind>],
-        variants: Option<&Variants<Kind>>,
-        name: &str,
-        depth: u32,
-    ) -> Option<Place> {
-        let of_variants = variants.into_iter().flat_map(|variants| &variants.list);
-        let own = members
-            .iter()
-            .find(|member| member.name.as_deref() == Some(name));
-        let variant = of_variants
-            .map(|(_, member)| member)
-            .find(|member| member.name.as_deref() == Some(name));
-        if let Some(member) = own.or(variant) {
-            return Some(part(place, member));
-        }
-        let is_open = |member: &&TypeMember<Kind>| {
-            member
-                .name
-                .as_deref()
-                .is_none_or(|name| name.starts_with('<'))
-        };
-        let mut inner = members.iter().filter(is_open).filter(|_| depth < 8);
-        inner.find_map(|member| {
-            let place = part(place, member);
-            let Shape::Struct {
-                members, variants, ..
-            } = self.cx.resolved(&place.kind)?.shape
-            else {
-                return None;
-            };
-            self.member(&place, &members, variants.as_ref(), name, depth + 1)
-        })
-    }
-}
-
-/// Where a member of a value is.
-fn part(place: &Place, member: &TypeMember<Kind>) -> Place {
-    let at = place.at.wrapping_add(member.offset);
-    Place {
-        kind: member.of.clone(),
-        at,
-        bits: member
-            .bits
-            .map(|(first, count)| (first.wrapping_sub(member.offset.wrapping_mul(8)) & 7, count)),
-    }
-}
-
-/// A number of so many bits with its sign.
-fn signed(bits: u128, width: u64) -> i128 {
-    let shift = 128 - width.clamp(1, 128) as u32;
-    (bits << shift).cast_signed() >> shift
-}
-
-fn hexadecimal(bits: u128) -> String {
-    if bits == 0 {
-        "0".to_owned()
-    } else {
-        format!("{bits:#x}")
-    }
-}
-
-fn quoted(bytes: &[u8]) -> String {
-    let text: String = bytes.iter().map(|&byte| escaped(byte, '"')).collect();
-    format!("\"{text}\"")
-}
-
-fn escaped(byte: u8, quote: char) -> String {
-    match byte {
-        0 => "\\0".to_owned(),
-        byte if byte == quote as u8 => format!("\\{quote}"),
-        // Both quotes are escaped by the library; the other one need not be.
-        b'\'' | b'"' => char::from(byte).to_string(),
-        byte => byte.escape_ascii().to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_their_sign() {
-        assert_eq!(signed(0xff, 8), -1);
-        assert_eq!(signed(0x7f, 8), 127);
-        assert_eq!(signed(0b101, 3), -3);
-        assert_eq!(signed(u128::MAX, 128), -1);
-    }
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(quoted(b"a\"b\n\x1b\0"), "\"a\\\"b\\n\\x1b\\0\"");
-        assert_eq!(escaped(b'\'', '\''), "\\'");
-        assert_eq!(escaped(b'"', '\''), "\"");
     }
 }
