@@ -64,6 +64,8 @@ pub struct Session<'a> {
     last: RefCell<Vec<Stage>>,
     /// Names that were looked up; nothing of the target changes.
     names: RefCell<HashMap<String, Option<u64>>>,
+    /// The page that expressions read from last.
+    page: RefCell<Option<(u64, Vec<u8>)>>,
     /// The expression that was evaluated last, for filters evaluate one many times.
     parsed: RefCell<Option<(String, u32, Rc<Expression>)>>,
 }
@@ -81,6 +83,7 @@ impl<'a> Session<'a> {
             is_interactive: false,
             last: RefCell::default(),
             names: RefCell::default(),
+            page: RefCell::default(),
             parsed: RefCell::default(),
         }
     }

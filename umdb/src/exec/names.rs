@@ -8,6 +8,9 @@ use crate::{
     lang::{Environment, Expression, evaluate, parse_expression_text},
 };
 
+/// Bytes that are read together; nothing of the target changes, so that they may be kept.
+const PAGE: u64 = 4096;
+
 /// Variables that always have a value.
 const PREDEFINED: [&str; 4] = ["0", "1", "2", "9"];
 
@@ -90,11 +93,25 @@ impl Environment for Session<'_> {
     }
 
     fn read(&self, address: u64, width: u8) -> Option<u64> {
+        let width = usize::from(width).min(8);
+        let page = address & !(PAGE - 1);
+        let offset = (address - page) as usize;
         let mut bytes = [0; 8];
-        let wanted = bytes.get_mut(..usize::from(width))?;
-        let length = wanted.len();
-        (self.subject.heap.reader.fill(address, wanted) == length)
-            .then(|| u64::from_le_bytes(bytes))
+        let wanted = bytes.get_mut(..width)?;
+        if offset + width > PAGE as usize {
+            let got = self.subject.heap.reader.fill(address, wanted);
+            return (got == width).then(|| u64::from_le_bytes(bytes));
+        }
+        let mut kept = self.page.borrow_mut();
+        if kept.as_ref().is_none_or(|(known, _)| *known != page) {
+            let mut content = vec![0; PAGE as usize];
+            let got = self.subject.target.memory.read(page, &mut content);
+            content.truncate(got);
+            *kept = Some((page, content));
+        }
+        let (_, content) = kept.as_ref()?;
+        wanted.copy_from_slice(content.get(offset..offset + width)?);
+        Some(u64::from_le_bytes(bytes))
     }
 
     fn dot(&self) -> u64 {
