@@ -175,3 +175,127 @@ fn variables_and_registers_have_values() {
         ["variable 'nothing' is not defined near \"<nothing\""]
     );
 }
+
+/// Numbers that are the same in every run (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+/// Pieces of the language, in any order.
+const PIECES: [&str; 60] = [
+    "::walk ",
+    "umem",
+    "umem_cache",
+    "umem_alloc_64",
+    " | ",
+    " | ",
+    "::grep ",
+    "\"",
+    "'",
+    "1",
+    ".",
+    "*",
+    "$[",
+    "]",
+    "(",
+    ")",
+    ",",
+    ";",
+    "/K",
+    "=X",
+    "/s",
+    "/i",
+    "::dump ",
+    "-l ",
+    "ff",
+    "<x",
+    ">x",
+    "::eval ",
+    "::head ",
+    "-1",
+    "::whatis",
+    "::bufctl -v",
+    "+",
+    "^",
+    "&",
+    "%",
+    "#",
+    "0t9",
+    "é",
+    "$c",
+    "::dis",
+    "::stack",
+    "::findleaks",
+    "::umem_verify",
+    "-~",
+    "::map ",
+    "::sort ",
+    "::tail ",
+    "::count",
+    "ffffffffffffffff",
+    "0",
+    " ",
+    "//",
+    "::nm",
+    "::regs",
+    "/2X\"a\"n",
+    "::vmem_seg",
+    "*/c/",
+    "::echo ",
+    "10000000",
+];
+
+#[test]
+fn lines_of_random_pieces_end() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for _ in 0..30 {
+        let line: Vec<String> = (0..20)
+            .map(|_| {
+                let length = 1 + random.below(8);
+                (0..length)
+                    .map(|_| PIECES[random.below(PIECES.len())])
+                    .collect()
+            })
+            .collect();
+        run(&line.join("\n"));
+    }
+}
+
+/// Each command with each of its options, at addresses where nothing or something else is.
+#[test]
+fn every_command_ends_at_any_address() {
+    let skipped = ["log", "quit", "source"];
+    let mut lines = Vec::new();
+    for dcmd in dcmds::DCMDS
+        .iter()
+        .filter(|dcmd| !skipped.contains(&dcmd.name))
+    {
+        for address in [
+            "",
+            "0",
+            "ffffffffffffffff",
+            "400000",
+            "umem_alloc_64",
+            "2000000f",
+        ] {
+            lines.push(format!("{address}::{}", dcmd.name));
+            for option in dcmd.options {
+                let value = if option.value.is_some() { " 10" } else { "" };
+                lines.push(format!(
+                    "{address}::{} -{}{value}",
+                    dcmd.name, option.letter
+                ));
+            }
+            lines.push(format!("{address}::{} umem 1 2", dcmd.name));
+        }
+    }
+    let (kept, _, _) = run(&lines.join("\n"));
+    assert!(kept.0.len() > lines.len() / 2);
+}
