@@ -46,13 +46,19 @@ select sum(length(c)) from t;";
 const CPP: &str = "#include <regex>\n#include <map>\n#include <functional>\n#include <iostream>\n\
                    int main() { std::map<std::string, std::function<int(int)>> m; std::cout << std::regex_match(\"aab\", std::regex(\"a+b\")); }";
 
-/// A program to run: its name here, and its command.
+/// A program to run: its name here, its command, and what is run beside it without any library, for servers.
 struct Program {
     name: &'static str,
     command: Vec<OsString>,
+    beside: Option<OsString>,
 }
 
-fn programs(folder: &Path, micro: &Path) -> io::Result<Vec<Program>> {
+/// What is asked of a server that listens on `redis.sock`. The last command ends it.
+const REDIS: &str = "while ! redis-cli -s redis.sock ping; do sleep 0.02; done
+redis-benchmark -s redis.sock -q -c 20 -n 60000 -r 100000 -d 100 -t set,get,lpush,lpop,sadd,hset,zadd
+redis-cli -s redis.sock shutdown nosave";
+
+fn programs(folder: &Path, micro: &Path, threads: &Path) -> io::Result<Vec<Program>> {
     let file = |name: &str, text: &str| -> io::Result<OsString> {
         let path = folder.join(name);
         fs::write(&path, text)?;
@@ -66,12 +72,19 @@ fn programs(folder: &Path, micro: &Path) -> io::Result<Vec<Program>> {
         .map(|name| Program {
             name,
             command: vec![micro.into(), name.into()],
+            beside: None,
         })
         .collect();
     let sql = file("bench.sql", SQL)?;
     let mut read = OsString::from(".read ");
     read.push(sql);
-    let mut real = |name, command: Vec<OsString>| all.push(Program { name, command });
+    let mut real = |name, command: Vec<OsString>| {
+        all.push(Program {
+            name,
+            command,
+            beside: None,
+        });
+    };
     real("lua", vec!["lua5.4".into(), "-e".into(), LUA.into()]);
     real(
         "python3",
@@ -88,6 +101,22 @@ fn programs(folder: &Path, micro: &Path) -> io::Result<Vec<Program>> {
             file("bench.cc", CPP)?,
         ],
     );
+    real("threads", vec![threads.into()]);
+    // Debian's server brings jemalloc, so this one has to be built: make MALLOC=libc.
+    if let Some(server) = env::var_os("REDIS_SERVER") {
+        let options = "--port 0 --unixsocket redis.sock --save  --appendonly no";
+        let mut command = vec![server];
+        command.extend(options.split(' ').map(OsString::from));
+        all.push(Program {
+            name: "redis",
+            command,
+            beside: Some(REDIS.into()),
+        });
+    } else {
+        eprintln!(
+            "compare: REDIS_SERVER names no server built with MALLOC=libc; redis is left out"
+        );
+    }
     Ok(all)
 }
 
@@ -98,7 +127,7 @@ struct Cost {
     kilobytes: f64,
 }
 
-fn run(program: &Program, library: Option<&Path>) -> io::Result<Cost> {
+fn run(program: &Program, library: Option<&Path>, folder: &Path) -> io::Result<Cost> {
     let (first, rest) = program
         .command
         .split_first()
@@ -117,13 +146,29 @@ fn run(program: &Program, library: Option<&Path>) -> io::Result<Cost> {
         Some(library) => command.env("LD_PRELOAD", library),
         None => command.env_remove("LD_PRELOAD"),
     };
-    command.process_group(0);
+    command.current_dir(folder).process_group(0);
     let child = command.spawn()?;
+    let beside = match &program.beside {
+        Some(script) => Some(
+            Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .current_dir(folder)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?,
+        ),
+        None => None,
+    };
     let (mut status, mut usage) = (0, no_usage());
     // SAFETY: waits for our own child and writes the two variables. `Child` does not wait by itself.
     let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
     if waited < 0 {
         return Err(io::Error::last_os_error());
+    }
+    if let Some(mut beside) = beside {
+        beside.wait()?;
     }
     if status != 0 {
         return Err(io::Error::other(format!(
@@ -168,9 +213,17 @@ fn geometric_mean(ratios: &[Vec<f64>]) -> (f64, f64) {
     let mean = logs.iter().sum::<f64>() / rounds as f64;
     let variance =
         logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (rounds.max(2) - 1) as f64;
-    // Student's t for 14 degrees of freedom; with fewer rounds the interval is too narrow, and more make it too wide.
-    const T: f64 = 2.145;
-    (mean.exp(), (T * (variance / rounds as f64).sqrt()).exp())
+    let half = student(rounds.max(2) - 1) * (variance / rounds as f64).sqrt();
+    (mean.exp(), half.exp())
+}
+
+/// Student's t, two-sided, at 95 %, for these degrees of freedom.
+fn student(freedom: usize) -> f64 {
+    const TABLE: [f64; 20] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    ];
+    TABLE.get(freedom - 1).copied().unwrap_or(2.0)
 }
 
 fn library(name: &str) -> Option<PathBuf> {
@@ -198,6 +251,22 @@ fn compile(folder: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// The Rust program with many threads.
+fn compile_threads(folder: &Path) -> io::Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compare/threads.rs");
+    let output = folder.join("threads");
+    let status = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["--edition", "2024", "-O", "-o"])
+        .arg(&output)
+        .arg(source)
+        .status()?;
+    if status.success() {
+        Ok(output)
+    } else {
+        Err(io::Error::other("rustc could not build threads.rs"))
+    }
+}
+
 /// Costs of one program: by allocator, then by round.
 type Costs = Vec<Vec<Cost>>;
 
@@ -205,11 +274,12 @@ fn measure(
     program: &Program,
     libraries: &[(&str, Option<PathBuf>)],
     rounds: usize,
+    folder: &Path,
 ) -> io::Result<Costs> {
     let mut costs: Costs = vec![Vec::new(); libraries.len()];
     for _ in 0..rounds {
         for ((_, library), costs) in libraries.iter().zip(&mut costs) {
-            costs.push(run(program, library.as_deref())?);
+            costs.push(run(program, library.as_deref(), folder)?);
         }
     }
     Ok(costs)
@@ -294,13 +364,14 @@ fn compare() -> io::Result<()> {
     let folder = env::temp_dir().join(format!("umem-compare-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let micro = compile(&folder)?;
+    let threads = compile_threads(&folder)?;
     let mut measured = Vec::new();
-    for program in programs(&folder, &micro)? {
+    for program in programs(&folder, &micro, &threads)? {
         if !wanted.is_empty() && !wanted.iter().any(|name| name == program.name) {
             continue;
         }
         eprintln!("compare: {} ...", program.name);
-        match measure(&program, &libraries, rounds) {
+        match measure(&program, &libraries, rounds, &folder) {
             Ok(costs) => measured.push((program.name, costs)),
             Err(error) => eprintln!("compare: {} is left out: {error}", program.name),
         }
