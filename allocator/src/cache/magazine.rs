@@ -14,11 +14,11 @@ use umem_layout::{Magazine, Plain};
 /// their slabs.
 const FULL_BYTES: u64 = 1 << 20;
 const FULL_MIN: u64 = 2;
-const FULL_MAX: u64 = 32;
+const FULL_MAX: u64 = 256;
 
 /// So many full magazines in a row, none taken out in between, and the program is giving memory up: then the depot
 /// empties, since each round may keep a slab alive.
-const STREAK: u32 = 64;
+const STREAK: u32 = 128;
 
 /// Bytes of the buffers that a magazine of a cache has room for.
 pub fn magazine_bytes(cache: CacheRef, rounds: u32) -> u64 {
@@ -160,12 +160,20 @@ pub fn put_empty(cache: CacheRef, magazine: MagazineRef) {
 /// Gives the rounds of a magazine back to their slabs. Rounds that are no buffers of the cache, or that are free already, are
 /// errors of the program that a fast free could not see.
 fn flush(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
-    for index in 0..rounds.min(magazine.capacity().get()) as usize {
-        let address = round(magazine, index).load(Ordering::Relaxed) as usize;
-        let found = vmem::slab_at(address).and_then(|slab| Buffer::at(slab, address).ok());
-        match found.filter(|buffer| buffer.cache == cache) {
-            Some(buffer) if slab::give_back(buffer) => {}
-            _ => crate::debug::report::late_free(address, cache),
+    let address = |index| round(magazine, index).load(Ordering::Relaxed) as usize;
+    let buffer = |index| {
+        let found = vmem::slab_at(address(index))?;
+        Buffer::at(found, address(index))
+            .ok()
+            .filter(|buffer| buffer.cache == cache)
+    };
+    let count = rounds.min(magazine.capacity().get()) as usize;
+    let mut done = 0;
+    while done < count {
+        done += slab::give_back_run(cache, count - done, |index| buffer(done + index));
+        if done < count {
+            crate::debug::report::late_free(address(done), cache);
+            done += 1;
         }
     }
 }

@@ -76,9 +76,7 @@ fn take_locked(cache: CacheRef) -> Option<Taken> {
     if slab.allocated().get() == slab.capacity().get() {
         list_remove(cache, slab);
     }
-    if is_debugged(cache) {
-        slab.rotor().set(index as u32 + 1);
-    }
+    slab.rotor().set(index as u32 + 1);
     cache.slab_allocs().add(1);
     let fresh = index as u32 >= slab.carved().get();
     let buffer = Buffer {
@@ -137,29 +135,56 @@ pub fn batch(cache: CacheRef, most: usize, mut put: impl FnMut(usize)) -> usize 
 
 /// Gives a chunk back to its slab. False: it was not taken, which is a double free.
 pub fn give_back(buffer: Buffer) -> bool {
+    give_back_run(buffer.cache, 1, |_| Some(buffer)) == 1
+}
+
+/// Gives `count` chunks back with the lock taken once; `at` tells each. Returns how many there were before the first that is none,
+/// or that was not taken.
+pub fn give_back_run(cache: CacheRef, count: usize, at: impl Fn(usize) -> Option<Buffer>) -> usize {
+    let mut emptied: Option<SlabRef> = None;
+    let mut done = 0;
+    {
+        let _guard = sync::lock(cache.slab_lock());
+        while done < count {
+            let Some(buffer) = at(done).filter(|&buffer| give_back_locked(buffer)) else {
+                break;
+            };
+            done += 1;
+            if retire_if_spare(cache, buffer.slab) {
+                // It is on no list, so its link can hold those that are destroyed below.
+                buffer.slab.next().set(emptied.map_or(0, SlabRef::link));
+                emptied = Some(buffer.slab);
+            }
+        }
+    }
+    while let Some(slab) = emptied {
+        emptied = link(slab.next().get());
+        destroy(cache, slab);
+    }
+    done
+}
+
+/// Gives a chunk back under the slab lock. Production takes the lowest free chunk next, debugged caches the one longest free.
+fn give_back_locked(buffer: Buffer) -> bool {
     let Buffer {
         cache, slab, index, ..
     } = buffer;
-    let empty = {
-        let _guard = sync::lock(cache.slab_lock());
-        let bits = bitmap(slab);
-        if !bits.is_set(index) {
-            return false;
-        }
-        bits.clear(index);
-        if let Some(state) = buffer.state() {
-            state.store(buffer_state::FREE, Ordering::Release);
-        }
-        cache.slab_frees().add(1);
-        let was_full = slab.allocated().get() == slab.capacity().get();
-        slab.allocated().subtract(1);
-        if was_full {
-            list_push(cache, slab);
-        }
-        retire_if_spare(cache, slab)
-    };
-    if empty {
-        destroy(cache, slab);
+    let bits = bitmap(slab);
+    if !bits.is_set(index) {
+        return false;
+    }
+    bits.clear(index);
+    if !is_debugged(cache) {
+        slab.rotor().set(slab.rotor().get().min(index as u32));
+    }
+    if let Some(state) = buffer.state() {
+        state.store(buffer_state::FREE, Ordering::Release);
+    }
+    cache.slab_frees().add(1);
+    let was_full = slab.allocated().get() == slab.capacity().get();
+    slab.allocated().subtract(1);
+    if was_full {
+        list_push(cache, slab);
     }
     true
 }
