@@ -150,9 +150,14 @@ pub struct Start {
 }
 
 impl Start {
-    /// A victim by name, under the library with every check on and a transaction log.
+    /// A victim by name, or by file for C++ and Rust, under the library with every check on and a transaction log.
     pub fn new(name: &str) -> Outcome<Self> {
-        Ok(Self::program(program(name)?))
+        let program = if name.contains('.') {
+            program_of(name)?
+        } else {
+            program(name)?
+        };
+        Ok(Self::program(program))
     }
 
     /// Any program, as [`Start::new`].

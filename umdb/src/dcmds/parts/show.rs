@@ -331,6 +331,9 @@ impl<'a> Printer<'a> {
     /// A value that is no structure: its text and, where it is one, its number.
     fn scalar(&mut self, place: &Place, found: &Type<Kind>) -> (String, Option<u64>) {
         let size = found.size.unwrap_or(0);
+        if found.size == Some(0) {
+            return ("()".to_owned(), None);
+        }
         match &found.shape {
             Shape::Function => return (self.name_of(place.at).unwrap_or_default(), None),
             Shape::Unknown | Shape::Declared(_) | Shape::Alias(..) => {

@@ -1,0 +1,47 @@
+/*
+ * Types of C++ for ::print: base classes, nested classes, scoped enums, static members, references, strings.
+ */
+#include <string>
+#include <unistd.h>
+
+namespace app {
+
+struct Base {
+    int id = 7;
+    virtual ~Base() = default;
+};
+
+class Session : public Base {
+public:
+    enum class Kind : unsigned char { first, second };
+    struct Inner {
+        double ratio = 2.5;
+    };
+    struct Empty {};
+
+    std::string name = "hello";
+    Kind kind = Kind::second;
+    static int count;
+    Session *next = nullptr;
+    char32_t letter = U'x';
+    Inner inner;
+    Empty empty;
+    bool open = true;
+};
+
+int Session::count = 3;
+
+} // namespace app
+
+app::Session *head;
+
+int main()
+{
+    head = new app::Session;
+    head->next = new app::Session;
+    head->next->id = -8;
+    if (write(1, "ready\n", 6) != 6)
+        return 1;
+    pause();
+    return 0;
+}
