@@ -50,6 +50,7 @@ fn files() -> Vec<(&'static str, String)> {
         ("reference/dcmds.md", dcmds()),
         ("reference/walkers.md", walkers()),
         ("man/umdb.1", man()),
+        ("man/umdb-run.1", man_of_run()),
         ("completions/umdb.bash", completion(Shell::Bash)),
         ("completions/_umdb", completion(Shell::Zsh)),
         ("completions/umdb.fish", completion(Shell::Fish)),
@@ -164,6 +165,21 @@ fn man() -> String {
     text + ".SH FILES\n.TP\n.B ~/.umdbrc\nCommands that are run when a session begins, unless \\-S is given.\n\
             .TP\n.B ~/.umdb_history\nLines that were typed.\n\
             .SH ENVIRONMENT\nPAGER, SHELL, HISTSIZE, NO_COLOR, HOME.\n"
+}
+
+/// The page of `umdb run`.
+fn man_of_run() -> String {
+    let mut command = command_line();
+    command.build();
+    let run = command.find_subcommand("run").expect("there is umdb run");
+    let mut bytes = Vec::new();
+    clap_mangen::Man::new(run.clone().display_name("umdb-run"))
+        .title("umdb-run")
+        .source("umdb")
+        .manual("User Commands")
+        .render(&mut bytes)
+        .expect("a page can be written to memory");
+    String::from_utf8(bytes).expect("a page is text")
 }
 
 /// Text whose signs mean nothing to roff.

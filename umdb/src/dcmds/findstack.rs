@@ -6,7 +6,7 @@ use crate::report::{Cell, Item, List, Report, Sentence, StackView};
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "findstack",
     group: Group::Process,
-    address: Address::Required,
+    address: Address::Optional,
     address_name: "thread",
     options: &[Opt::flag('v', "also where the frames lie on the stack")],
     summary: "show the stack of a thread",
@@ -17,7 +17,8 @@ pub(super) const DCMD: Dcmd = Dcmd {
 };
 
 const HELP: &str = "\
-Shows the stack pointer and the stack of the thread with an identifier.
+Shows the stack pointer and the stack of the thread with an identifier, or of the
+current thread.
 
     > ::walk thread | ::findstack";
 

@@ -214,7 +214,7 @@ pub(super) fn width(scanner: &mut Scanner) -> Result<u8, SyntaxError> {
     }
 }
 
-/// Characters of numbers and names. A colon belongs to them where it is doubled inside of a C++ name in quotes only.
+/// Characters of numbers and names; others need quotes.
 fn is_name(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '`' | '@')
 }
@@ -240,6 +240,9 @@ fn operand(scanner: &mut Scanner) -> Result<Expression, SyntaxError> {
     if scanner.peek() == Some('\'') {
         return character(scanner).map(Expression::Number);
     }
+    if scanner.peek() == Some('"') {
+        return quoted_name(scanner);
+    }
     let start = scanner.at();
     let text = scanner.take_while(is_name);
     match text.chars().next() {
@@ -253,6 +256,17 @@ fn operand(scanner: &mut Scanner) -> Result<Expression, SyntaxError> {
             Ok(Expression::Name(text, as_number))
         }
     }
+}
+
+/// `"std::vector<int>::size"`: a name with characters that would mean something else.
+fn quoted_name(scanner: &mut Scanner) -> Result<Expression, SyntaxError> {
+    let start = scanner.at();
+    scanner.next();
+    let name = scanner.take_while(|c| c != '"');
+    if scanner.next().is_none() {
+        return Err(scanner.error_at(start, "syntax error: \" unmatched"));
+    }
+    Ok(Expression::Name(name, None))
 }
 
 /// `'abc'`: at most eight bytes, the first one the lowest.

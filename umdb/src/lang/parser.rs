@@ -254,7 +254,6 @@ fn word(scanner: &mut Scanner) -> Result<Word, SyntaxError> {
             '"' | '\'' => text.push_str(&quoted(scanner, c)?),
             ' ' | '\t' | '\n' | '\r' | ';' | '!' | '|' => break,
             '$' if scanner.starts_with("$[") => break,
-            '$' => return Err(scanner.error("expected $[expression]; quotes make $ a letter")),
             _ => text.extend(scanner.next()),
         }
     }
@@ -323,6 +322,8 @@ mod tests {
             [Word::Text("-v".into()), Word::Text("a bcd".into())]
         );
         assert!(matches!(stage.words[2], Word::Value(_)));
+        let help = stage_of("::help $c");
+        assert_eq!(help.words, [Word::Text("$c".into())]);
         assert_eq!(
             one(line).text,
             "umem_alloc_64 ::umem_verify -v \"a b\"'c'd $[main+1]"
@@ -426,10 +427,6 @@ mod tests {
                 "expected a letter behind $ at the end of the line (column 2)",
             ),
             ("::a $[1", "expected ] at the end of the line (column 8)"),
-            (
-                "::a $x",
-                "expected $[expression]; quotes make $ a letter near \"$x\" (column 5)",
-            ),
             (
                 "5>",
                 "expected the name of a variable behind > at the end of the line (column 3)",

@@ -118,6 +118,7 @@ mod tests {
                 "main" => Some(0x1000),
                 "libc.so.6`free" => Some(0x2000),
                 "bad" => Some(0x3000),
+                "a::b<c>" => Some(0x4000),
                 _ => None,
             }
         }
@@ -161,6 +162,7 @@ mod tests {
             ("main+0x10", 0x1010),
             ("libc.so.6`free - 1", 0x1fff),
             (".+1", 6),
+            ("\"a::b<c>\"+1", 0x4001),
             ("2+3*4", 14),
             ("(2+3)*4", 20),
             ("10-4-2", 10),
@@ -243,6 +245,10 @@ mod tests {
                 "expected a size: c, s, i, l, 1, 2, 4 or 8 near \"x/8\" (column 3)",
             ),
             ("*/8 8", "expected / behind the size near \" 8\" (column 4)"),
+            (
+                "\"ab",
+                "syntax error: \" unmatched near \"\"ab\" (column 1)",
+            ),
             ("'a", "syntax error: ' unmatched near \"'a\" (column 1)"),
             (
                 "'123456789'",

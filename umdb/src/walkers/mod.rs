@@ -6,7 +6,7 @@
 //!
 //! A new walker is a new file and its row in [`WALKERS`]:
 //!
-//! ```ignore
+//! ```text
 //! pub(super) const WALKER: Walker = Walker {
 //!     name: "umem_cache",
 //!     summary: "walk the caches of the allocator",
