@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     NotRun, Outcome, command, need_program,
+    umdb::Umdb,
     victim::{Start, Victim, need_core_limit, scrub},
 };
 
@@ -129,4 +130,21 @@ pub fn gcore(victim: &Victim) -> Outcome<Core> {
         program: victim.program().to_owned(),
         directory,
     })
+}
+
+/// What `umdb snapshot` writes of a victim, which lives on.
+pub fn saved(victim: &Victim) -> Core {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = directory.path().join("snapshot.zst");
+    let answer = Umdb::new()
+        .args(["snapshot", "-p", &victim.pid().to_string(), "-o"])
+        .arg(&path)
+        .run();
+    answer.expect_code(0);
+    assert!(path.is_file(), "umdb wrote no file: {answer}");
+    Core {
+        path,
+        program: victim.program().to_owned(),
+        directory,
+    }
 }

@@ -42,8 +42,10 @@ const REWRITE: &str = "UMEM_TRANSCRIPTS";
 /// What a transcript is played against.
 #[derive(Debug)]
 pub enum Scene {
-    /// A waiting process.
+    /// A waiting process: a frozen copy of it.
     Live(Victim),
+    /// A waiting process that is stopped.
+    Held(Victim),
     /// A core.
     Core(Core),
     /// `umdb run` on the victim.
@@ -53,7 +55,8 @@ pub enum Scene {
 impl Scene {
     fn umdb(&self) -> Umdb {
         match self {
-            Self::Live(victim) => Umdb::pid(victim.pid()),
+            Self::Live(victim) => Umdb::pid(victim.pid()).arg("--snapshot"),
+            Self::Held(victim) => Umdb::pid(victim.pid()).arg("--hold"),
             Self::Core(core) => Umdb::core(core.path()),
             Self::Run(_) => Umdb::new().arg("run"),
         }
@@ -68,7 +71,7 @@ impl Scene {
 
     fn names(&self) -> Names {
         match self {
-            Self::Live(victim) => names_of(victim.program()),
+            Self::Live(victim) | Self::Held(victim) => names_of(victim.program()),
             Self::Core(core) => {
                 names_of(core.program()).literal(core.path().display().to_string(), "<core>")
             }
@@ -139,7 +142,7 @@ impl Transcript {
     #[must_use]
     pub fn scenes(&self) -> Vec<&str> {
         self.header("play")
-            .unwrap_or("live kernel-core gcore-core")
+            .unwrap_or("live held saved kernel-core gcore-core")
             .split_whitespace()
             .collect()
     }

@@ -1,4 +1,5 @@
-//! Every file in `transcripts/`, played against the live process, its kernel core and its gcore core.
+//! Every file in `transcripts/`, played against a frozen copy of the live process, the process itself while it is stopped,
+//! what `umdb snapshot` saves of it, its kernel core and its gcore core.
 
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ fn open(transcript: &Transcript, scene: &str) -> Outcome<Scene> {
     let start = transcript.start()?;
     Ok(match scene {
         "live" => Scene::Live(start.wait_ready()),
+        "held" => Scene::Held(start.wait_ready()),
+        "saved" => Scene::Core(cores::saved(&start.wait_ready())),
         "kernel-core" => Scene::Core(cores::kernel_core(start.wait_ready(), Signal::SIGABRT)?),
         "gcore-core" => Scene::Core(cores::gcore(&start.wait_ready())?),
         "run" => Scene::Run(start),

@@ -19,7 +19,7 @@ Exit status: 0 nothing found, 1 found something, 2 could not do it, 3 incomplete
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    override_usage = "umdb -p PID [-e CMD]... [--json]\n       umdb [PROGRAM] CORE [-e CMD]... [--json]\n       umdb run [-e CMD]... [--json] [--library PATH] [--error-exitcode N] -- PROGRAM [ARGUMENT]...",
+    override_usage = "umdb -p PID [-e CMD]... [--json]\n       umdb [PROGRAM] CORE [-e CMD]... [--json]\n       umdb run [-e CMD]... [--json] [--library PATH] [--error-exitcode N] -- PROGRAM [ARGUMENT]...\n       umdb snapshot -p PID -o FILE",
     after_help = AFTER
 )]
 struct Arguments {
@@ -32,6 +32,9 @@ struct Arguments {
     /// Looks at a frozen copy of the process, or not at all
     #[arg(long, requires = "pid")]
     snapshot: bool,
+    /// Looks for the files of a core below a folder, such as the root of its container
+    #[arg(long, value_name = "DIR", requires = "files", conflicts_with = "pid")]
+    sysroot: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
     /// A core file, or the program and its core file
@@ -70,6 +73,18 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Writes the heap of a process, and what belongs to it, to a file that opens like a core
+    Snapshot {
+        /// The process
+        #[arg(short, long, value_name = "PID")]
+        pid: u32,
+        /// The file, compressed (zstd) when its name ends in .zst
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Stops the process until the file is written
+        #[arg(long)]
+        hold: bool,
+    },
     /// Runs a program under libumem.so and looks at its heap when it ends
     Run {
         #[command(flatten)]
@@ -134,14 +149,16 @@ pub(super) enum Task {
     Look(What),
     /// Run a program and look at it when it ends.
     Run(RunTask),
+    /// Write a process to a file.
+    Save(u32, Attach, PathBuf),
 }
 
 /// What to look at.
 pub(super) enum What {
     /// A live process, and how.
     Process(u32, Attach),
-    /// A core file, and its program when that was given.
-    Core(PathBuf, Option<PathBuf>),
+    /// A core file, its program when that was given, and the folder that stands for the root of its files.
+    Core(PathBuf, Option<PathBuf>, Option<PathBuf>),
 }
 
 /// A program to run.
@@ -193,6 +210,7 @@ fn options(arguments: Arguments) -> Result<Options, String> {
         pid,
         hold,
         snapshot,
+        sysroot,
         common,
         files,
         command,
@@ -220,10 +238,14 @@ fn options(arguments: Arguments) -> Result<Options, String> {
                 error_exitcode,
             }),
         ),
+        (Some(Command::Snapshot { pid, output, hold }), ..) => {
+            let how = if hold { Attach::Hold } else { Attach::Best };
+            (common, Task::Save(pid, how, output))
+        }
         (None, Some(pid), ..) => (common, Task::Look(What::Process(pid, how))),
-        (None, None, Some(core), None) => (common, Task::Look(What::Core(core, None))),
+        (None, None, Some(core), None) => (common, Task::Look(What::Core(core, None, sysroot))),
         (None, None, Some(program), Some(core)) => {
-            (common, Task::Look(What::Core(core, Some(program))))
+            (common, Task::Look(What::Core(core, Some(program), sysroot)))
         }
         (None, None, None, _) => {
             return Err("nothing to look at: give -p PID, a core file, or run".to_owned());
@@ -282,11 +304,11 @@ mod tests {
         assert_eq!(options.commands, ["::a;::b", "::c"]);
         assert!(matches!(
             parsed("umdb core").unwrap().task,
-            Task::Look(What::Core(_, None))
+            Task::Look(What::Core(_, None, None))
         ));
         let options = parsed("umdb prog core -e ::a").unwrap();
         assert!(
-            matches!(options.task, Task::Look(What::Core(core, Some(program)))
+            matches!(options.task, Task::Look(What::Core(core, Some(program), None))
             if core == *"core" && program == *"prog")
         );
     }

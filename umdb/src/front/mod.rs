@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod prompt;
 mod run;
+mod save;
 mod screen;
 mod shell;
 mod startup;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
     let mut output = Output::new(state);
     let code = match &options.task {
         Task::Run(task) => run::run(task, &options.commands, &mut output),
+        Task::Save(pid, how, file) => save::save(*pid, *how, file, &mut output),
         Task::Look(what) => match open::open(what) {
             Ok(opened) => look(&opened, &options, &mut output).exit_code(),
             Err(failure) => fail(&failure, &mut output),

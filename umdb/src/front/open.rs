@@ -45,7 +45,9 @@ impl From<target::Error> for Failure {
 pub(super) fn open(what: &What) -> Result<Opened, Failure> {
     let target = match what {
         What::Process(pid, how) => Target::attach(*pid, *how)?,
-        What::Core(core, program) => Target::open_core(core, program.as_deref())?,
+        What::Core(core, program, sysroot) => {
+            Target::open_core(core, program.as_deref(), sysroot.as_deref())?
+        }
     };
     model(target).map_err(|refused| refused.1)
 }
@@ -56,6 +58,8 @@ pub(super) fn model(target: Target) -> Result<Opened, Box<(Target, Failure)>> {
     match find_root(&target, &symbols) {
         Ok(root) => {
             let heap = Heap::load(Arc::clone(&target.memory), root);
+            let mut target = target;
+            target.warnings.extend(missing_heap(&target, &heap));
             Ok(Opened {
                 target,
                 symbols,
@@ -69,10 +73,26 @@ pub(super) fn model(target: Target) -> Result<Opened, Box<(Target, Failure)>> {
     }
 }
 
+/// How much of the heap a core that was cut off lacks.
+fn missing_heap(target: &Target, heap: &Heap) -> Option<String> {
+    let (all, missing) = target.held_and_missing(&heap.span_ranges());
+    (missing > 0).then(|| {
+        let percent = (u128::from(missing) * 100).div_ceil(u128::from(all));
+        format!("{percent} % of the heap is missing ({missing} of {all} bytes)")
+    })
+}
+
 /// What is said when there is no allocator of ours, or none that we understand.
 fn explain(target: &Target, error: &RootError) -> Failure {
     let missing = target.warnings.first().cloned();
     match error {
+        RootError::NotFound if is_cut_off(target) => Failure {
+            what: format!(
+                "{}: it is cut off before the data of {LIBRARY}, without which its heap cannot be read",
+                subject(target)
+            ),
+            hint: missing,
+        },
         RootError::NotFound => match target.modules.iter().find(|module| module.name.starts_with(LIBRARY)) {
             Some(module) => Failure {
                 what: format!("{}: cannot find the root record of {}", subject(target), module.path),
@@ -91,6 +111,20 @@ fn explain(target: &Target, error: &RootError) -> Failure {
         },
         _ => Failure { what: format!("{}: {error}", subject(target)), hint: missing },
     }
+}
+
+/// Whether a core lacks memory of the allocator's own file.
+fn is_cut_off(target: &Target) -> bool {
+    let is_library = |name: &str| {
+        name.rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with(LIBRARY))
+    };
+    let mut mappings = target.mappings.iter();
+    mappings.any(|mapping| {
+        mapping.name.as_deref().is_some_and(is_library)
+            && target.held_and_missing(&[(mapping.start, mapping.end)]).1 > 0
+    })
 }
 
 fn subject(target: &Target) -> String {

@@ -1,17 +1,28 @@
-//! A core file of the kernel or of gcore.
+//! A core file of the kernel, of gcore, or of `umdb snapshot`.
 //!
-//! The file is mapped, never copied. Memory is read in layers: what the core holds; behind it, for pages that it
-//! leaves out, the file that was mapped there, if its build-id is that of the module in the core. A core that was cut off
-//! still answers for what is left of it.
+//! The file is mapped, never copied (a compressed one has to be unpacked, see `packed`). Memory is read in layers: what the
+//! core holds; behind it, for pages that it leaves out, the file that was mapped there, if it is the very file. A core
+//! that was cut off still answers for what is left of it.
+//!
+//! Where a core holds no headers of its modules (coredump_filter without bit 4), a file of the name that
+//! NT_FILE gives is taken for the module if its dynamic section is the one in the core's memory.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use memmap2::Mmap;
 
 use super::{
-    Error, Files, Kind, Mapping, Memory, Module, Registers, Target, Thread, auxiliary_from,
+    Error, Files, Kind, Mapping, Memory, Module, Target,
+    bytes::{half, word, xword},
     files::{map_file, open_regular},
-    live, modules, plain,
+    live, modules,
+    notes::{FileRange, Notes},
+    packed::{self, Packing},
+    plain,
 };
 
 const HEADER: usize = 64;
@@ -24,10 +35,7 @@ const PF_W: u32 = 2;
 const PF_R: u32 = 4;
 /// The number of program headers stands in the first section header instead.
 const PN_XNUM: u16 = 0xffff;
-const NT_PRSTATUS: u32 = 1;
-const NT_PRPSINFO: u32 = 3;
-const NT_AUXV: u32 = 6;
-const NT_FILE: u32 = 0x4649_4c45;
+const PAGE: u64 = 4096;
 
 /// A PT_LOAD of the core.
 #[derive(Debug, Clone, Copy)]
@@ -37,18 +45,9 @@ struct Segment {
     /// Bytes that the core holds, and where.
     offset: usize,
     held: u64,
-    /// Its end is held, or would be if the core were whole; without bytes nothing was to be held.
-    is_filled: bool,
+    /// Bytes that it was to hold.
+    wanted: u64,
     flags: u32,
-}
-
-/// A file that was mapped, as NT_FILE tells.
-#[derive(Debug, Clone)]
-struct FileRange {
-    start: u64,
-    end: u64,
-    offset: u64,
-    path: String,
 }
 
 /// A mapped file that fills what the core leaves out.
@@ -68,7 +67,7 @@ struct CoreMemory {
     untouched: Vec<(u64, u64)>,
 }
 
-/// Zeros, as many as are read at once.
+/// Zeros, as many as are read at once: untouched memory, and the last page of a file behind its end.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The element of ranges sorted by start that holds an address.
@@ -107,10 +106,18 @@ impl CoreMemory {
         let backing = find(&self.backing, address, |backing| {
             (backing.start, backing.end)
         })?;
-        let from = usize::try_from(backing.offset.checked_add(address - backing.start)?).ok()?;
+        let at = backing.offset.checked_add(address - backing.start)?;
+        let from = usize::try_from(at).ok()?;
         let length = usize::try_from(backing.end - address).ok()?;
-        let rest = backing.file.get(from..).filter(|rest| !rest.is_empty())?;
+        let rest = match backing.file.get(from..).filter(|rest| !rest.is_empty()) {
+            Some(rest) => rest,
+            None => {
+                let end = (backing.file.len() as u64).next_multiple_of(PAGE);
+                ZEROS.get(..usize::try_from(end.checked_sub(at)?).ok()?)?
+            }
+        };
         rest.get(..length.min(rest.len()))
+            .filter(|rest| !rest.is_empty())
     }
 }
 
@@ -136,27 +143,17 @@ impl Memory for CoreMemory {
     }
 }
 
-// ---- numbers out of bytes ----
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn xword(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
 // ---- opening ----
 
 /// Opens a core file.
-pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error> {
-    let bytes = map(path)?;
+pub(super) fn open(
+    path: &Path,
+    program: Option<&Path>,
+    sysroot: Option<&Path>,
+) -> Result<Target, Error> {
+    let (mut warnings, mut remarks) = (Vec::new(), Vec::new());
+    let bytes = map(path, &mut warnings, &mut remarks)?;
     let headers = program_headers(path, &bytes)?;
-    let mut warnings = Vec::new();
     let segments = segments(&bytes, &headers, &mut warnings);
     if segments.is_empty() {
         return Err(Error::new(format!(
@@ -164,11 +161,16 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
             path.display()
         )));
     }
-    let notes = Notes::read(&bytes, &headers);
+    let mut notes = notes(&bytes, &headers);
+    warnings.append(&mut notes.missing);
     if notes.threads.is_empty() {
         warnings.push("the core has no threads: their registers and stacks are missing".to_owned());
     }
     let mappings = mappings(&segments, &notes.files);
+    let pieces = segments
+        .iter()
+        .map(|s| (s.start, s.start + s.held, s.start + s.wanted))
+        .collect();
     let mut memory = CoreMemory {
         bytes: Arc::new(bytes),
         segments,
@@ -176,11 +178,8 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
         untouched: Vec::new(),
     };
     memory.untouched = untouched(&memory.segments, &notes.files);
-    let found = modules::find(&memory, &mappings, &notes.auxv);
-    let files = Files::of_core(program, None);
-    memory.backing = backing(&memory, &found, &notes.files, &files, &mut warnings);
-    // With the files' pages there may be more to see: program headers of modules whose first page is missing.
-    let modules = modules::find(&memory, &mappings, &notes.auxv);
+    let files = Files::of_core(program, sysroot);
+    let modules = with_files(&mut memory, &mappings, &notes, &files, &mut warnings);
     live::warn_of_registers(&notes.threads, &mut warnings);
     let executable = modules
         .iter()
@@ -199,8 +198,9 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
         signal: notes.signal.filter(|&signal| signal != 0),
         arguments: notes.arguments,
         warnings,
-        notes: Vec::new(),
+        notes: remarks,
         frozen: false,
+        pieces,
         exit: None,
         hold: None,
         run: None,
@@ -208,7 +208,45 @@ pub(super) fn open(path: &Path, program: Option<&Path>) -> Result<Target, Error>
     })
 }
 
-fn map(path: &Path) -> Result<Mmap, Error> {
+/// Finds the modules, and has the memory filled from their files.
+fn with_files(
+    memory: &mut CoreMemory,
+    mappings: &[Mapping],
+    notes: &Notes,
+    files: &Files,
+    warnings: &mut Vec<String>,
+) -> Vec<Module> {
+    let found = modules::find(memory, mappings, &notes.auxv);
+    let mut backing = backing(memory, &found, &notes.files, files, warnings);
+    let guessed = guess(memory, &found, &notes.files, files);
+    backing.extend(guessed);
+    backing.sort_by_key(|backing| backing.start);
+    memory.backing = backing;
+    // With the files' pages there is more to see: headers and notes of modules whose first page is missing.
+    let all = modules::find(memory, mappings, &notes.auxv);
+    let known: BTreeSet<u64> = found.iter().map(|module| module.start).collect();
+    let (good, bad): (Vec<Module>, Vec<Module>) = all
+        .into_iter()
+        .partition(|module| known.contains(&module.start) || has_dynamic_of_file(memory, module));
+    for module in &bad {
+        // Where the core has nothing to compare with, it says so itself: it is cut off.
+        let is_there = module
+            .dynamic
+            .is_some_and(|dynamic| memory.core_piece(dynamic).is_some());
+        if is_there {
+            warnings.push(format!(
+                "{}: is another file than the one that was loaded; its names and its unwritten pages are missing",
+                module.path
+            ));
+        }
+        memory
+            .backing
+            .retain(|backing| backing.end <= module.start || module.end <= backing.start);
+    }
+    good
+}
+
+fn map(path: &Path, warnings: &mut Vec<String>, notes: &mut Vec<String>) -> Result<Mmap, Error> {
     let cannot = |error: &std::io::Error| {
         Error::new(format!(
             "cannot open '{}': {}",
@@ -224,7 +262,13 @@ fn map(path: &Path) -> Result<Mmap, Error> {
             path.display()
         )));
     }
-    Ok(bytes)
+    let Some(packing) = Packing::of(&bytes) else {
+        return Ok(bytes);
+    };
+    let unpacked = packed::unpack(path, &file, packing)?;
+    warnings.extend(unpacked.warning);
+    notes.extend(unpacked.note);
+    Ok(unpacked.bytes)
 }
 
 fn program_headers(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
@@ -235,9 +279,8 @@ fn program_headers(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
             .take(512)
             .all(|&byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
         return Err(match bytes {
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => unpack_hint(path, "zstd -d"),
-            [0x04, 0x22, 0x4d, 0x18, ..] => unpack_hint(path, "lz4 -d"),
             [0x1f, 0x8b, ..] => unpack_hint(path, "gunzip"),
+            [0xfd, b'7', b'z', b'X', b'Z', ..] => unpack_hint(path, "unxz"),
             _ if is_text => not("it is a text file"),
             _ => not("it is no ELF file"),
         });
@@ -295,7 +338,6 @@ fn headers(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 fn segments(bytes: &[u8], headers: &[Vec<u8>], warnings: &mut Vec<String>) -> Vec<Segment> {
-    let (mut missing, mut total) = (0_u64, 0_u64);
     let mut segments: Vec<Segment> = headers
         .iter()
         .filter(|header| word(header, 0) == Some(PT_LOAD))
@@ -305,15 +347,12 @@ fn segments(bytes: &[u8], headers: &[Vec<u8>], warnings: &mut Vec<String>) -> Ve
             let end = start.checked_add(size)?;
             let offset = xword(header, 8)?;
             let wanted = file_size.min(size);
-            let held = (bytes.len() as u64).saturating_sub(offset).min(wanted);
-            total = total.saturating_add(wanted);
-            missing = missing.saturating_add(wanted - held);
             Some(Segment {
                 start,
                 end,
                 offset: usize::try_from(offset).ok()?,
-                held,
-                is_filled: wanted > 0,
+                held: (bytes.len() as u64).saturating_sub(offset).min(wanted),
+                wanted,
                 flags: word(header, 4)?,
             })
         })
@@ -327,9 +366,18 @@ fn segments(bytes: &[u8], headers: &[Vec<u8>], warnings: &mut Vec<String>) -> Ve
         end = end.max(segment.end);
         keep
     });
-    if missing > 0 {
+    let sum = |bytes: fn(&Segment) -> u64| -> u128 {
+        segments
+            .iter()
+            .map(|segment| u128::from(bytes(segment)))
+            .sum()
+    };
+    let (held, wanted) = (sum(|segment| segment.held), sum(|segment| segment.wanted));
+    if held < wanted {
         warnings.push(format!(
-            "the core is cut off: {missing} of {total} bytes of memory are missing"
+            "the core is cut off: {} % of its memory is missing ({} of {wanted} bytes)",
+            ((wanted - held) * 100).div_ceil(wanted),
+            wanted - held
         ));
     }
     segments
@@ -347,7 +395,7 @@ fn untouched(segments: &[Segment], files: &[FileRange]) -> Vec<(u64, u64)> {
     let (filled, empty): (Vec<&Segment>, Vec<&Segment>) = segments
         .iter()
         .filter(is_anonymous)
-        .partition(|segment| segment.is_filled);
+        .partition(|segment| segment.wanted > 0);
     if filled.is_empty() {
         return Vec::new();
     }
@@ -357,126 +405,16 @@ fn untouched(segments: &[Segment], files: &[FileRange]) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// What the notes of a core tell. Their order means nothing.
-#[derive(Default)]
-struct Notes {
-    threads: Vec<Thread>,
-    auxv: Vec<(u64, u64)>,
-    files: Vec<FileRange>,
-    signal: Option<i32>,
-    arguments: Option<String>,
-}
-
-impl Notes {
-    fn read(bytes: &[u8], headers: &[Vec<u8>]) -> Self {
-        let mut notes = Self::default();
-        for header in headers
-            .iter()
-            .filter(|header| word(header, 0) == Some(PT_NOTE))
-        {
-            let range = (|| {
-                let start = usize::try_from(xword(header, 8)?).ok()?;
-                let end = start.checked_add(usize::try_from(xword(header, 32)?).ok()?)?;
-                bytes.get(start..end.min(bytes.len()))
-            })();
-            for (name, kind, descriptor) in modules::notes(range.unwrap_or(&[])) {
-                if name == b"CORE\0" {
-                    notes.note(kind, descriptor);
-                }
-            }
-        }
-        notes
-    }
-
-    fn note(&mut self, kind: u32, bytes: &[u8]) {
-        match kind {
-            NT_PRSTATUS => self.status(bytes),
-            NT_PRPSINFO => self.arguments = arguments(bytes),
-            NT_AUXV => self.auxv = auxiliary_from(bytes),
-            NT_FILE => self.files = files(bytes).unwrap_or_default(),
-            _ => {}
-        }
-    }
-
-    /// struct elf_prstatus: signal at 12, thread at 32, registers at 112.
-    fn status(&mut self, bytes: &[u8]) {
-        let Some(tid) = word(bytes, 32) else { return };
-        if self.threads.iter().any(|thread| thread.tid == tid) {
-            return;
-        }
-        if self.threads.is_empty() {
-            self.signal = half(bytes, 12).map(i32::from);
-        }
-        self.threads.push(Thread {
-            tid,
-            name: None,
-            registers: registers(bytes),
-            at_exit: false,
+fn notes(bytes: &[u8], headers: &[Vec<u8>]) -> Notes {
+    let segments = headers
+        .iter()
+        .filter(|header| word(header, 0) == Some(PT_NOTE))
+        .filter_map(|header| {
+            let start = usize::try_from(xword(header, 8)?).ok()?;
+            let end = start.checked_add(usize::try_from(xword(header, 32)?).ok()?)?;
+            bytes.get(start..end.min(bytes.len()))
         });
-    }
-}
-
-fn registers(bytes: &[u8]) -> Option<Registers> {
-    const REGISTERS: usize = 112;
-    const COUNT: usize = 27;
-    let mut r = [0; COUNT];
-    for (index, register) in r.iter_mut().enumerate() {
-        *register = xword(bytes, REGISTERS + index * 8)?;
-    }
-    Some(Registers {
-        r15: r[0],
-        r14: r[1],
-        r13: r[2],
-        r12: r[3],
-        rbp: r[4],
-        rbx: r[5],
-        r11: r[6],
-        r10: r[7],
-        r9: r[8],
-        r8: r[9],
-        rax: r[10],
-        rcx: r[11],
-        rdx: r[12],
-        rsi: r[13],
-        rdi: r[14],
-        orig_rax: r[15],
-        rip: r[16],
-        cs: r[17],
-        eflags: r[18],
-        rsp: r[19],
-        ss: r[20],
-        fs_base: r[21],
-        gs_base: r[22],
-    })
-}
-
-/// struct elf_prpsinfo: the command line at 56, at most 80 bytes.
-fn arguments(bytes: &[u8]) -> Option<String> {
-    let text = bytes.get(56..136)?.split(|&byte| byte == 0).next()?;
-    let text = String::from_utf8_lossy(text).trim_end().to_owned();
-    (!text.is_empty()).then_some(text)
-}
-
-/// Count, page size, then start, end and offset in pages of each; then the paths.
-fn files(bytes: &[u8]) -> Option<Vec<FileRange>> {
-    let count = usize::try_from(xword(bytes, 0)?).ok()?;
-    let page = xword(bytes, 8)?;
-    let paths_at = count.checked_mul(24)?.checked_add(16)?;
-    let mut paths = bytes.get(paths_at..)?.split(|&byte| byte == 0);
-    let mut files = Vec::new();
-    for index in 0..count {
-        let at = 16 + index * 24;
-        let path = String::from_utf8_lossy(paths.next()?).into_owned();
-        let offset = xword(bytes, at + 16)?.checked_mul(page)?;
-        files.push(FileRange {
-            start: xword(bytes, at)?,
-            end: xword(bytes, at + 8)?,
-            offset,
-            path,
-        });
-    }
-    files.sort_by_key(|file| file.start);
-    Some(files)
+    Notes::read(segments)
 }
 
 fn mappings(segments: &[Segment], files: &[FileRange]) -> Vec<Mapping> {
@@ -516,7 +454,7 @@ fn mappings(segments: &[Segment], files: &[FileRange]) -> Vec<Mapping> {
     mappings
 }
 
-/// Files on this machine that are the ones that were mapped.
+/// Files that are the ones that were mapped.
 fn backing(
     memory: &CoreMemory,
     found: &[Module],
@@ -546,14 +484,106 @@ fn backing(
                         None
                     }
                 });
-        if let Some(mapped) = mapped {
-            backing.push(Backing {
-                start: range.start,
-                end: range.end,
-                offset: range.offset,
-                file: mapped.clone(),
-            });
-        }
+        backing.extend(mapped.as_ref().map(|mapped| range.backed_by(mapped)));
     }
     backing
+}
+
+impl FileRange {
+    fn backed_by(&self, file: &Arc<Mmap>) -> Backing {
+        Backing {
+            start: self.start,
+            end: self.end,
+            offset: self.offset,
+            file: Arc::clone(file),
+        }
+    }
+}
+
+/// Files whose first page the core does not hold, by their names alone.
+fn guess(
+    memory: &CoreMemory,
+    found: &[Module],
+    ranges: &[FileRange],
+    files: &Files,
+) -> Vec<Backing> {
+    let mut opened: BTreeMap<&str, Option<Arc<Mmap>>> = BTreeMap::new();
+    let begin: BTreeSet<&str> = ranges
+        .iter()
+        .filter(|range| range.offset == 0 && memory.core_piece(range.start).is_none())
+        .map(|range| &*range.path)
+        .filter(|path| !found.iter().any(|module| module.path == *path))
+        .collect();
+    let ranges = ranges.iter().filter(|range| begin.contains(&*range.path));
+    ranges
+        .filter_map(|range| {
+            let mapped = opened.entry(&range.path).or_insert_with(|| {
+                let file = files.open(&range.path).ok()?;
+                let bytes = map_file(&file).ok()?;
+                bytes.starts_with(b"\x7fELF").then(|| Arc::new(bytes))
+            });
+            Some(range.backed_by(mapped.as_ref()?))
+        })
+        .collect()
+}
+
+/// Whether the dynamic section in the core's own memory has the entries of the file: the same keys in the same order, and the
+/// same values where these are no addresses.
+fn has_dynamic_of_file(memory: &CoreMemory, module: &Module) -> bool {
+    const ENTRIES_MAX: u64 = 256;
+    // Sizes, offsets and flags: DT_NEEDED, PLTRELSZ, RELASZ, RELAENT, STRSZ, SYMENT, SONAME, and what tells versions.
+    const VALUES: [u64; 9] = [1, 2, 8, 9, 10, 11, 14, 0x6fff_fff9, 0x6fff_ffff];
+    let Some(dynamic) = module.dynamic else {
+        return false;
+    };
+    let in_core = |at: u64| xword(memory.core_piece(at)?, 0);
+    let in_file = |at: u64| xword(memory.file_piece(at)?, 0);
+    for index in 0..ENTRIES_MAX {
+        let Some(at) = dynamic.checked_add(index * 16) else {
+            return false;
+        };
+        let (Some(key), Some(same)) = (in_core(at), in_file(at)) else {
+            return false;
+        };
+        let differ = || in_core(at + 8) != in_file(at + 8);
+        if key != same || (VALUES.contains(&key) && differ()) {
+            return false;
+        }
+        if key == 0 {
+            return index > 0;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_page_of_a_file_ends_with_zeros() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 100]).unwrap();
+        let mapped = Arc::new(map_file(file.as_file()).unwrap());
+        let memory = CoreMemory {
+            bytes: Arc::clone(&mapped),
+            segments: Vec::new(),
+            untouched: Vec::new(),
+            backing: vec![Backing {
+                start: 0x1000,
+                end: 0x3000,
+                offset: 0,
+                file: mapped,
+            }],
+        };
+        let mut bytes = [1; 200];
+        assert_eq!(memory.read(0x1000, &mut bytes), 200);
+        assert_eq!((bytes[99], bytes[100], bytes[199]), (7, 0, 0));
+        assert_eq!(
+            memory.read(0x1ff0, &mut bytes),
+            16,
+            "the page behind is not there"
+        );
+        assert_eq!(memory.read(0x2000, &mut bytes), 0);
+    }
 }

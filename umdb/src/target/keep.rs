@@ -106,7 +106,7 @@ fn can_be_wiped(mapping: &Mapping) -> bool {
 }
 
 /// Memory of a device may do things when it is read.
-fn is_device(mapping: &Mapping) -> bool {
+pub(super) fn is_device(mapping: &Mapping) -> bool {
     mapping.name.as_ref().is_some_and(|name| {
         name.starts_with("/dev/")
             && !name.starts_with("/dev/shm/")

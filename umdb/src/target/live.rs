@@ -161,6 +161,7 @@ pub(super) fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
         warnings: captured.warnings,
         notes: captured.notes,
         frozen: captured.frozen,
+        pieces: Vec::new(),
         exit: None,
         hold: Some(Box::new(hold)),
         run: None,

@@ -5,21 +5,26 @@
 //! read. **May use** nothing else of umdb. **Promises** partial reads instead of failures, a stopped process let
 //! go unharmed on drop, error and Ctrl-C, and no ptrace call outside of this folder.
 
+mod bytes;
 mod corefile;
 mod files;
 mod image;
 mod keep;
 mod live;
 mod modules;
+mod notes;
+mod packed;
 mod procfs;
 mod restart;
 mod run;
+mod save;
 mod snapshot;
 mod stop;
 mod trace;
 
 pub use files::Files;
 pub use image::Image;
+pub use save::Saved;
 
 use std::{
     ffi::OsString,
@@ -182,6 +187,70 @@ pub struct Registers {
     pub gs_base: u64,
 }
 
+impl Registers {
+    /// Registers in the order of `struct user_regs_struct`, as cores have them.
+    fn from_words(r: &[u64; 27]) -> Self {
+        Self {
+            r15: r[0],
+            r14: r[1],
+            r13: r[2],
+            r12: r[3],
+            rbp: r[4],
+            rbx: r[5],
+            r11: r[6],
+            r10: r[7],
+            r9: r[8],
+            r8: r[9],
+            rax: r[10],
+            rcx: r[11],
+            rdx: r[12],
+            rsi: r[13],
+            rdi: r[14],
+            orig_rax: r[15],
+            rip: r[16],
+            cs: r[17],
+            eflags: r[18],
+            rsp: r[19],
+            ss: r[20],
+            fs_base: r[21],
+            gs_base: r[22],
+        }
+    }
+
+    /// As [`Registers::from_words`] takes them; the segments of old that are left out are zero.
+    fn to_words(self) -> [u64; 27] {
+        [
+            self.r15,
+            self.r14,
+            self.r13,
+            self.r12,
+            self.rbp,
+            self.rbx,
+            self.r11,
+            self.r10,
+            self.r9,
+            self.r8,
+            self.rax,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            self.orig_rax,
+            self.rip,
+            self.cs,
+            self.eflags,
+            self.rsp,
+            self.ss,
+            self.fs_base,
+            self.gs_base,
+            0,
+            0,
+            0,
+            0,
+        ]
+    }
+}
+
 /// A thread of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
@@ -219,6 +288,8 @@ pub struct Target {
     pub warnings: Vec<String>,
     /// How the target came to be what it is, where a user would not expect it: one line each.
     pub notes: Vec<String>,
+    /// Memory that a core was to hold: start, end of what it does hold, end of what it was to hold.
+    pub pieces: Vec<(u64, u64, u64)>,
     /// It is a frozen copy of a live process, which runs on.
     pub frozen: bool,
     /// How the process of `Kind::Exiting` is about to end.
@@ -306,9 +377,44 @@ impl Target {
         run::run(spec)
     }
 
-    /// Opens a core file; `program` is the executable when the core's own notes do not lead to it.
-    pub fn open_core(core: &Path, program: Option<&Path>) -> Result<Target, Error> {
-        corefile::open(core, program)
+    /// Opens a core file; `program` is the executable when the core's own notes do not lead to it, and the other files are
+    /// looked for below `sysroot`.
+    pub fn open_core(
+        core: &Path,
+        program: Option<&Path>,
+        sysroot: Option<&Path>,
+    ) -> Result<Target, Error> {
+        corefile::open(core, program, sysroot)
+    }
+
+    /// How many bytes of some ranges (disjoint, in order) a core was to hold, and how many of these it lacks.
+    pub fn held_and_missing(&self, ranges: &[(u64, u64)]) -> (u64, u64) {
+        let within = |from: u64, to: u64| -> u64 {
+            let first = ranges.partition_point(|range| range.1 <= from);
+            let overlaps = ranges[first..]
+                .iter()
+                .take_while(|range| range.0 < to)
+                .map(|range| range.1.min(to) - range.0.max(from));
+            overlaps.sum()
+        };
+        let pieces = self.pieces.iter();
+        pieces.fold((0, 0), |(all, missing), &(start, held, wanted)| {
+            let lost = within(held, wanted);
+            (all + within(start, held) + lost, missing + lost)
+        })
+    }
+
+    /// Looks at the same live process once more; none for a target that is no live process.
+    pub fn retake(&self, how: Attach) -> Option<Result<Target, Error>> {
+        match self.kind {
+            Kind::Live { pid } => Some(Target::attach(pid, how)),
+            _ => None,
+        }
+    }
+
+    /// Writes what analysis needs of the target as a core, compressed where the name ends in `.zst`.
+    pub fn save(&self, path: &Path) -> Result<Saved, Error> {
+        save::save(self, path)
     }
 
     /// A target made of parts, for tests.
@@ -331,6 +437,7 @@ impl Target {
             warnings: Vec::new(),
             notes: Vec::new(),
             frozen: false,
+            pieces: Vec::new(),
             exit: None,
             hold: None,
             run: None,

@@ -1,6 +1,9 @@
 //! Modules, read from the program headers that stand at the start of their mappings.
 
-use super::{Mapping, Memory, Module, ModuleSegment};
+use super::{
+    Mapping, Memory, Module, ModuleSegment,
+    bytes::{half, word, xword},
+};
 
 const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -32,18 +35,6 @@ pub(super) fn find(memory: &dyn Memory, mappings: &[Mapping], auxv: &[(u64, u64)
         module.is_program = entry.is_some_and(|entry| module.segment_at(entry).is_some());
     }
     modules
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn xword(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn module(memory: &dyn Memory, mapping: &Mapping) -> Option<Module> {

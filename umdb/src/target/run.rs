@@ -132,6 +132,7 @@ fn open(pid: u32, threads: Vec<Thread>, exit: ExitKind, hold: Arc<Hold>) -> Resu
         warnings,
         notes: Vec::new(),
         frozen: false,
+        pieces: Vec::new(),
         exit: Some(exit),
         hold: Some(Box::new(RunHold(hold.clone()))),
         run: Some(hold),
