@@ -19,6 +19,7 @@ use super::{
     lost::heads,
     mark::Marker,
     nodes::{Bits, CANDIDATE, MARKED, Nodes, START},
+    pointers::Pointers,
     ranges::Range,
     roots,
 };
@@ -64,7 +65,8 @@ pub fn find(scene: &Scene<'_>) -> Result<Leaks, Cancelled> {
     let transit = std::mem::take(&mut roots.transit);
     let nodes = Nodes::new(heap, transit);
     let mut marker = Marker::new(&nodes, scene.cancel);
-    marker.run(&roots)?;
+    let pointers = Pointers::read(&nodes, scene.cancel)?;
+    marker.run(&roots, pointers.as_ref())?;
     let stats = Stats {
         candidates: nodes.tally(CANDIDATE, 0),
         ..marker.stats
@@ -76,7 +78,7 @@ pub fn find(scene: &Scene<'_>) -> Result<Leaks, Cancelled> {
     }
     doubts.extend(roots.doubts);
     doubts.append(&mut marker.doubts);
-    let groups = group(&nodes, scene.cancel)?;
+    let groups = group(&nodes, pointers.as_ref(), scene.cancel)?;
     Ok(Leaks {
         groups,
         doubts,
@@ -110,7 +112,11 @@ fn foreign(nodes: &Nodes<'_>) -> Vec<Range> {
 }
 
 /// Groups what is lost by the origin of its heads.
-fn group(nodes: &Nodes<'_>, cancel: &Cancel) -> Result<Vec<Group>, Cancelled> {
+fn group(
+    nodes: &Nodes<'_>,
+    pointers: Option<&Pointers>,
+    cancel: &Cancel,
+) -> Result<Vec<Group>, Cancelled> {
     let heap = nodes.heap;
     let mut lost: Vec<usize> = Vec::new();
     let mut from: Vec<Origin> = Vec::new();
@@ -130,7 +136,7 @@ fn group(nodes: &Nodes<'_>, cancel: &Cancel) -> Result<Vec<Group>, Cancelled> {
     }
     let mut order: Vec<u32> = (0..lost.len() as u32).collect();
     order.sort_by_key(|&index| from[index as usize].time);
-    let head_of = heads(nodes, &lost, &order, cancel)?;
+    let head_of = heads(nodes, pointers, &lost, &order, cancel)?;
     let mut census = Census::default();
     let mut group_of = vec![0; lost.len()];
     for (index, &node) in lost.iter().enumerate() {

@@ -11,6 +11,7 @@
 use super::{
     Cancel, Cancelled,
     nodes::{CANDIDATE, MARKED, Nodes},
+    pointers::Pointers,
     scan::{Source, words},
 };
 
@@ -25,11 +26,15 @@ struct Graph {
 /// indices in the order in which they are to be preferred as heads of a cycle.
 pub(super) fn heads(
     nodes: &Nodes<'_>,
+    pointers: Option<&Pointers>,
     lost: &[usize],
     order: &[u32],
     cancel: &Cancel,
 ) -> Result<Vec<u32>, Cancelled> {
-    let graph = Graph::read(nodes, lost, cancel)?;
+    let graph = match pointers {
+        Some(pointers) => Graph::of(nodes, pointers, lost),
+        None => Graph::read(nodes, lost, cancel)?,
+    };
     let mut head_of = vec![u32::MAX; lost.len()];
     let mut beginnings = Vec::new();
     let mut waiting = Vec::new();
@@ -50,6 +55,22 @@ pub(super) fn heads(
 }
 
 impl Graph {
+    /// The pointers between lost objects among all pointers.
+    fn of(nodes: &Nodes<'_>, pointers: &Pointers, lost: &[usize]) -> Self {
+        let mut graph = Self {
+            starts: vec![0],
+            edges: Vec::new(),
+        };
+        for &node in lost {
+            let next = pointers.of(nodes, node);
+            let next = next.filter(|&(to, _)| to != node && nodes.get(to) & MARKED == 0);
+            let next = next.filter_map(|(to, _)| lost.binary_search(&to).ok());
+            graph.edges.extend(next.map(|to| to as u32));
+            graph.starts.push(graph.edges.len() as u32);
+        }
+        graph
+    }
+
     fn read(nodes: &Nodes<'_>, lost: &[usize], cancel: &Cancel) -> Result<Self, Cancelled> {
         let mut source = Source::new(nodes.heap.reader.memory(), cancel);
         let mut graph = Self {

@@ -15,9 +15,11 @@ use std::{
 use super::{
     Cancel, Cancelled,
     nodes::{Hit, MARKED, Nodes, SCANNED, START},
+    pointers::Pointers,
     ranges::Range,
     roots::Roots,
     scan::{PIECE, Source, pieces, share_out, words},
+    walk,
 };
 
 /// A sweep of fewer units than this is left to one thread that follows pointers.
@@ -52,7 +54,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.words += other.words;
         self.dismissals += other.dismissals;
         self.misses += other.misses;
@@ -106,8 +108,12 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Marks all that the roots lead to.
-    pub(super) fn run(&mut self, roots: &Roots) -> Result<(), Cancelled> {
+    /// Marks all that the roots lead to, along the pointers between objects where these were read beforehand.
+    pub(super) fn run(
+        &mut self,
+        roots: &Roots,
+        pointers: Option<&Pointers>,
+    ) -> Result<(), Cancelled> {
         let mut totals = Totals::default();
         let mut worker = Worker::new(self);
         roots
@@ -120,6 +126,13 @@ impl<'a> Marker<'a> {
             .flat_map(|(i, root)| pieces(root.range).map(move |range| Work::Root(i, range)))
             .collect();
         let mut patience = FOLLOWED_MAX;
+        if let Some(pointers) = pointers {
+            self.sweep(&work, &mut totals);
+            self.cancel.check()?;
+            self.walk(pointers, &mut totals)?;
+            self.conclude(roots, totals);
+            return Ok(());
+        }
         loop {
             self.cancel.check()?;
             if work.len() < NARROW && work.iter().all(|work| matches!(work, Work::Unit(_))) {
@@ -135,6 +148,16 @@ impl<'a> Marker<'a> {
         }
         self.cancel.check()?;
         self.conclude(roots, totals);
+        Ok(())
+    }
+
+    /// Marks all that what is marked leads to, along pointers.
+    fn walk(&self, pointers: &Pointers, totals: &mut Totals) -> Result<(), Cancelled> {
+        let follows = walk::run(self.nodes, pointers, self.cancel)?;
+        totals.stats.add(&pointers.stats);
+        totals.stats.dups = totals.stats.dups.saturating_sub(follows);
+        totals.stats.follows += follows;
+        totals.stats.unread += pointers.unread(self.nodes, MARKED);
         Ok(())
     }
 
@@ -160,17 +183,25 @@ impl<'a> Marker<'a> {
     /// The units in which there is something to scan; what is large in pieces.
     fn take_dirty(&self) -> Vec<Work> {
         let mut work = Vec::new();
+        for unit in self.take_dirty_units() {
+            self.add_work(unit, &mut work);
+        }
+        work
+    }
+
+    fn take_dirty_units(&self) -> Vec<usize> {
+        let mut units = Vec::new();
         for (i, word) in self.dirty.iter().enumerate() {
             if word.load(Relaxed) == 0 {
                 continue;
             }
             let mut bits = word.swap(0, Relaxed);
             while bits != 0 {
-                self.add_work(i * 64 + bits.trailing_zeros() as usize, &mut work);
+                units.push(i * 64 + bits.trailing_zeros() as usize);
                 bits &= bits - 1;
             }
         }
-        work
+        units
     }
 
     fn add_work(&self, unit: usize, work: &mut Vec<Work>) {
@@ -364,6 +395,73 @@ impl<'a> Worker<'a> {
                 waiting.push((hit.unit, hit.index));
             }
             _ => self.marker.set_dirty(hit.unit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::{Scene, roots},
+        heap::synthetic::{Builder, DATA, DEBUG},
+    };
+
+    /// A heap in which any buffer may point to any other, to the start or into the middle.
+    fn tangle(seed: &mut u64) -> Builder {
+        let mut random = |below: usize| {
+            *seed ^= *seed << 13;
+            *seed ^= *seed >> 7;
+            *seed ^= *seed << 17;
+            (*seed >> 33) as usize % below
+        };
+        let mut builder = Builder::new();
+        let cache = builder.cache("umem_alloc_64", 64, DEBUG);
+        let slabs = [(); 3].map(|()| builder.slab(cache));
+        let mut made: Vec<u64> = (0..300)
+            .map(|i| builder.alloc(slabs[i % 3], 50, 0).address)
+            .collect();
+        made.push(builder.block(20_000, 0));
+        for _ in 0..random(500) {
+            let (from, to) = (made[random(made.len())], made[random(made.len())]);
+            builder.write_word(from + 8 * random(6) as u64, to + 8 * random(2) as u64);
+        }
+        for i in 0..random(5) as u64 {
+            builder.write_word(DATA + 8 * i, made[random(made.len())]);
+        }
+        builder.publish();
+        builder
+    }
+
+    #[test]
+    fn sweeps_and_pointers_mark_the_same() {
+        let mut seed = 88_172_645_463_325_252;
+        for round in 0..12 {
+            let builder = tangle(&mut seed);
+            let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+            let scene = Scene {
+                target: &target,
+                heap: &heap,
+                stacks: &builder,
+                cancel: &cancel,
+            };
+            let roots = roots::find(&scene);
+            let mark = |is_beforehand: bool| {
+                let nodes = Nodes::new(&heap, Vec::new());
+                let pointers = Pointers::read(&nodes, &cancel)
+                    .unwrap()
+                    .filter(|_| is_beforehand);
+                assert_eq!(pointers.is_some(), is_beforehand);
+                let mut marker = Marker::new(&nodes, &cancel);
+                marker.run(&roots, pointers.as_ref()).unwrap();
+                let bits: Vec<u64> = (0..nodes.count())
+                    .map(|node| nodes.get(node) & (MARKED | START))
+                    .collect();
+                bits
+            };
+            let swept = mark(false);
+            assert_eq!(swept, mark(true), "round {round}");
+            assert!(round > 3 || swept.contains(&0));
         }
     }
 }

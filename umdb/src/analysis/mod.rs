@@ -14,6 +14,7 @@ mod lost;
 mod mark;
 mod nodes;
 pub mod path;
+mod pointers;
 mod ranges;
 pub mod refs;
 pub mod retained;
@@ -21,6 +22,7 @@ mod roots;
 mod scan;
 mod subject;
 pub mod verify;
+mod walk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

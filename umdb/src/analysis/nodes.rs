@@ -6,12 +6,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use umem_layout::buffer_state;
+use umem_layout::{buffer_state, policy};
 
 use super::ranges::{Range, index_at};
-use crate::heap::{Buffer, Heap, Object};
+use crate::heap::{Buffer, Cache, Heap, Object, Slab};
 
-/// May be lost: allocated, and the program's.
+/// Something that may hold pointers: allocated and the program's, and so perhaps lost; or transit.
 pub(super) const CANDIDATE: u64 = 1;
 /// Something alive points into it.
 pub(super) const MARKED: u64 = 2;
@@ -22,6 +22,8 @@ pub(super) const SCANNED: u64 = 8;
 /// Bits of a number, and numbers in a word.
 const WIDTH: usize = 4;
 const PER_WORD: usize = 64 / WIDTH;
+/// Numbers of a group, which are scanned together.
+pub(super) const GROUP: usize = 1024;
 /// The lowest bit of each number.
 const LANES: u64 = 0x1111_1111_1111_1111;
 
@@ -50,6 +52,8 @@ struct Row {
     first: usize,
     /// Bytes of a chunk that the program may use.
     room: u64,
+    /// Bytes that belong to any buffer of it, whatever was asked for: smaller requests have a smaller size class.
+    sure: u64,
 }
 
 impl Row {
@@ -145,7 +149,11 @@ impl Bits {
 impl<'a> Nodes<'a> {
     /// Everything in a heap, and transit ranges that overlap none of it.
     pub(super) fn new(heap: &'a Heap, transit: Vec<Range>) -> Self {
-        let rows: Vec<Row> = (0..heap.slabs.len()).map(|slab| row(heap, slab)).collect();
+        let sure = sure_sizes(heap);
+        let slabs = heap.slabs.iter();
+        let rows = slabs
+            .map(|slab| row(heap, slab, sure[slab.cache as usize]))
+            .collect();
         let slabs = heap.slabs.iter().map(|slab| (slab.start, slab.end));
         let slab_bounds = bounds(slabs);
         let blocks = heap.blocks.iter().map(|block| (block.start, block.end));
@@ -180,6 +188,9 @@ impl<'a> Nodes<'a> {
             if is_user && block.state == buffer_state::ALLOCATED {
                 self.bits.set(self.first_block() + index, CANDIDATE);
             }
+        }
+        for index in 0..self.transit.len() {
+            self.bits.set(self.first_transit() + index, CANDIDATE);
         }
     }
 
@@ -238,6 +249,7 @@ impl<'a> Nodes<'a> {
             index,
         };
         let is_hit = offset == 0
+            || offset < row.sure
             || bits & MARKED != 0
             || offset < self.heap.size(Object::Buffer(buffer)).max(1);
         is_hit.then_some(Hit {
@@ -305,24 +317,47 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// For each word of bits, how many numbers before it are marked.
-    pub(super) fn marked_before(&self) -> Vec<u32> {
+    /// For each word of bits, how many numbers before it have a bit.
+    pub(super) fn before(&self, bit: u64) -> Vec<u32> {
         let mut count = 0;
         let words = self.bits.0.iter().map(|word| {
             let before = count;
-            count += ((word.load(Relaxed) / MARKED) & LANES).count_ones();
+            count += ((word.load(Relaxed) / bit) & LANES).count_ones();
             before
         });
         words.collect()
     }
 
-    /// How many numbers below this one are marked, with what [`Self::marked_before`] gave.
+    /// How many numbers below this one have a bit, with what [`Self::before`] gave for it.
     #[inline]
-    pub(super) fn rank(&self, before: &[u32], node: usize) -> u32 {
-        let word = self.bits.0[node / PER_WORD].load(Relaxed) / MARKED;
-        let word = word & LANES;
+    pub(super) fn rank(&self, before: &[u32], node: usize, bit: u64) -> u32 {
+        let word = (self.bits.0[node / PER_WORD].load(Relaxed) / bit) & LANES;
         let below = word & ((1 << (node % PER_WORD * WIDTH)) - 1);
         before[node / PER_WORD] + below.count_ones()
+    }
+
+    /// What is marked in a group and not scanned; from now on it is.
+    pub(super) fn take_pending(&self, group: usize, pending: &mut Vec<usize>) {
+        pending.clear();
+        let first = group * (GROUP / PER_WORD);
+        let last = self.bits.0.len().min(first + GROUP / PER_WORD);
+        for i in first..last {
+            let word = self.bits.0[i].load(Relaxed);
+            let mut lanes = (word / MARKED) & !(word / SCANNED) & LANES;
+            if lanes == 0 {
+                continue;
+            }
+            self.bits.0[i].fetch_or(lanes * SCANNED, Relaxed);
+            while lanes != 0 {
+                pending.push(i * PER_WORD + lanes.trailing_zeros() as usize / WIDTH);
+                lanes &= lanes - 1;
+            }
+        }
+    }
+
+    /// Notes that what is marked is scanned elsewhere.
+    pub(super) fn set_scanned(&self, node: usize) {
+        self.bits.set(node, SCANNED);
     }
 
     /// Clears bits of all that is in a unit.
@@ -394,11 +429,11 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// How many numbers have all bits of `with` and none of `without`.
+    /// How many buffers and blocks have all bits of `with` and none of `without`.
     pub(super) fn tally(&self, with: u64, without: u64) -> u64 {
         let mut count = 0;
         let mut found = Vec::new();
-        for unit in 0..self.units() {
+        for unit in 0..self.units() - self.transit.len() {
             self.select(unit, with, without, &mut found);
             count += found.len() as u64;
         }
@@ -406,8 +441,28 @@ impl<'a> Nodes<'a> {
     }
 }
 
-fn row(heap: &Heap, index: usize) -> Row {
-    let slab = &heap.slabs[index];
+/// For each cache the bytes that belong to any buffer of it: one more than the size class below it has.
+fn sure_sizes(heap: &Heap) -> Vec<u64> {
+    let caches = heap.caches.iter();
+    let is_sized = |cache: &&Cache| cache.record.policy & policy::SIZED != 0;
+    let mut sizes: Vec<u64> = caches
+        .clone()
+        .filter(is_sized)
+        .map(|cache| cache.record.buffer_size)
+        .collect();
+    sizes.sort_unstable();
+    let sure = |cache: &Cache| {
+        let size = cache.record.buffer_size;
+        if !is_sized(&cache) {
+            return 0;
+        }
+        let below = sizes.partition_point(|&other| other < size);
+        below.checked_sub(1).map_or(0, |below| sizes[below] + 1)
+    };
+    caches.map(sure).collect()
+}
+
+fn row(heap: &Heap, slab: &Slab, sure: u64) -> Row {
     let cache = &heap.caches[slab.cache as usize];
     let chunk = u64::from(slab.chunk_size);
     let span = u64::from(slab.carved) * chunk;
@@ -419,6 +474,7 @@ fn row(heap: &Heap, index: usize) -> Row {
         span: if cache.is_user() { span } else { 0 },
         first: slab.first,
         room: cache.record.buffer_size.min(chunk),
+        sure,
     }
 }
 
@@ -444,6 +500,7 @@ mod tests {
                 span: 1 << 24,
                 first: 0,
                 room: chunk,
+                sure: 0,
             };
             for near in (0..(1 << 24)).step_by(chunk as usize) {
                 for distance in [near, near + 1, near + chunk - 1] {

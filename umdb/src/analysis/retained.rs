@@ -57,7 +57,7 @@ pub fn find(scene: &Scene<'_>, within: Option<Object>, most: usize) -> Result<Re
     let mut roots = roots::find(scene);
     let nodes = Nodes::new(scene.heap, std::mem::take(&mut roots.transit));
     let mut marker = Marker::new(&nodes, scene.cancel);
-    marker.run(&roots)?;
+    marker.run(&roots, None)?;
     let mut retained = Retained {
         doubts: std::mem::take(&mut roots.doubts),
         ..Retained::default()
@@ -90,10 +90,17 @@ struct Ranks {
 
 impl Ranks {
     fn new(nodes: &Nodes<'_>) -> Self {
-        let words = nodes.marked_before();
-        let units = (0..nodes.units()).map(|unit| nodes.rank(&words, nodes.node(unit, 0)));
+        let words = nodes.before(MARKED);
+        let units = (0..nodes.units()).map(|unit| nodes.rank(&words, nodes.node(unit, 0), MARKED));
         let units = units.collect();
-        let count = nodes.tally(MARKED, 0) as usize;
+        let last = nodes.count().saturating_sub(1);
+        let count = match nodes.count() {
+            0 => 0,
+            _ => {
+                nodes.rank(&words, last, MARKED) as usize
+                    + usize::from(nodes.get(last) & MARKED != 0)
+            }
+        };
         Self {
             units,
             words,
@@ -104,7 +111,7 @@ impl Ranks {
     /// Number of what is alive at a node.
     #[inline]
     fn rank(&self, nodes: &Nodes<'_>, node: usize) -> u32 {
-        nodes.rank(&self.words, node) + 1
+        nodes.rank(&self.words, node, MARKED) + 1
     }
 
     /// Unit and index of a number.

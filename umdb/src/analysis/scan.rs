@@ -27,6 +27,8 @@ pub(super) struct Source<'a> {
     /// Bytes that were read, and those that could not be.
     pub(super) read: u64,
     pub(super) unread: u64,
+    /// Of the unit that was read last, what could not be read as a whole: index and bytes.
+    pub(super) holes: Vec<(u32, u64)>,
 }
 
 /// The words of aligned bytes.
@@ -45,6 +47,7 @@ impl<'a> Source<'a> {
             chosen: Vec::new(),
             read: 0,
             unread: 0,
+            holes: Vec::new(),
         }
     }
 
@@ -95,6 +98,7 @@ impl<'a> Source<'a> {
         mut list: impl FnMut(&mut Vec<u32>),
         mut each: impl FnMut(u32, u64, &[u8]),
     ) {
+        self.holes.clear();
         let mut chosen = std::mem::take(&mut self.chosen);
         let used = nodes
             .heap
@@ -123,7 +127,13 @@ impl<'a> Source<'a> {
                         each(index, from, bytes);
                         self.read += bytes.len() as u64;
                     }
-                    _ => self.range(range, |address, bytes| each(index, address, bytes)),
+                    _ => {
+                        let unread = self.unread;
+                        self.range(range, |address, bytes| each(index, address, bytes));
+                        if self.unread > unread {
+                            self.holes.push((index, self.unread - unread));
+                        }
+                    }
                 }
             }
         }
