@@ -11,6 +11,8 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Forbidden,
     options: &[],
     operands: "[ fail | slab ]",
+    pipes: Some("entries of the log"),
+    see: &["umem_log", "bufctl"],
     summary: "display umem transaction log and stack traces",
     help: HELP,
     run: Run::Report(run),
@@ -24,7 +26,9 @@ the stack. With fail the allocations that failed, with slab the slabs created.
 
     > ::umalog
 
-Needs UMEM_LOGGING=transaction (fail, slab) when the program is started.";
+Needs UMEM_LOGGING=transaction (fail, slab) when the program is started. libumem's
+command shows the transaction log when another one is asked for that is not kept;
+this one says so.";
 
 /// Kinds of logs, by operand: the option that switches them on, and their kind.
 const LOGS: [(&str, &str, u32); 3] = [
@@ -61,6 +65,12 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     };
     let entries = cx.heap.log_entries(&log)?;
     let mut report = Report::default();
+    if invocation.is_piped {
+        for entry in &entries {
+            cx.emit(log.entry_address(entry.sequence).unwrap_or(entry.buffer))?;
+        }
+        return Ok(report);
+    }
     let mut list = List {
         key: "transactions",
         spaced: true,

@@ -14,6 +14,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Forbidden,
     options: &[],
     operands: "",
+    see: &["umastat", "umem_verify"],
     summary: "Print umem status and message buffer",
     help: HELP,
     run: Run::Report(run),

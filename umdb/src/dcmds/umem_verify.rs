@@ -16,6 +16,17 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Optional,
     options: &[Opt::flag('v', "the damaged buffers of all caches")],
     operands: "",
+    address_name: "cache",
+    pipes: Some("damaged buffers"),
+    columns: &[
+        ("Cache Name", "the cache, or the arena of blocks"),
+        ("Addr", "its address"),
+        (
+            "Cache Integrity",
+            "clean, or how many of its buffers are damaged",
+        ),
+    ],
+    see: &["whatis", "bufctl", "umem_status"],
     summary: "check integrity of umem-managed memory",
     help: HELP,
     run: Run::Report(run),
@@ -26,19 +37,67 @@ const HELP: &str = "\
 Checks every byte that the allocator laid around and into buffers: the redzone
 behind each allocated one, from the requested size on, and the fill of each free
 one. Without address all caches with redzones are listed; with the address or
-name of a cache (or of an arena of blocks) its damaged buffers are, each with the place, what should be there and what is,
-who allocated it, and who freed it.
+name of a cache (or of an arena of blocks) its damaged buffers are, each with the
+place, what should be there and what is, who allocated it, and who freed it.
 
     > umem_alloc_64::umem_verify
+
+Behind a pipe it lists each cache on a line, without those that have no redzones;
+before one it hands on the damaged buffers:
+
+    > ::umem_verify | ::whatis
 
 Needs UMEM_DEBUG=default (or guards) when the program is started.";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     cx.check_features(DCMD.name)?;
     match invocation.address {
+        _ if invocation.is_piped => emit_damaged(cx, invocation.address),
+        Some(address) if invocation.in_loop => one_of_many(cx, address),
         Some(address) => one(cx, address),
         None => all(cx, invocation.has('v')),
     }
+}
+
+/// Hands on the damaged buffers of one cache or arena, or of all.
+fn emit_damaged(cx: &Context<'_>, address: Option<u64>) -> Result<Report, Error> {
+    let results = verify_all(cx, address)?;
+    let mut report = Report::default();
+    for corrupt in results.iter().flat_map(|verified| &verified.corrupt) {
+        report.worsen(Status::Found);
+        cx.emit(cx.heap.address(corrupt.object))?;
+    }
+    add_unread(&results, &mut report);
+    Ok(report)
+}
+
+/// A line for a cache that a pipe or loop names; none for one without redzones.
+fn one_of_many(cx: &Context<'_>, address: u64) -> Result<Report, Error> {
+    let results = verify_all(cx, Some(address))?;
+    let mut report = Report::default();
+    if results.iter().any(|verified| !verified.corrupt.is_empty()) {
+        report.worsen(Status::Found);
+    }
+    report.push(table(&results));
+    add_unread(&results, &mut report);
+    Ok(report)
+}
+
+/// Verifies all caches and arenas with redzones, or the one at an address.
+fn verify_all(cx: &Context<'_>, address: Option<u64>) -> Result<Vec<Verified>, Error> {
+    let is_meant = |other: u64| address.is_none_or(|address| address == other);
+    let mut results = Vec::new();
+    for cache in cx.heap.caches.iter().filter(|cache| cache.has_redzone()) {
+        if is_meant(cache.address) {
+            results.push(verify::cache(cx.heap, cache, cx.cancel)?);
+        }
+    }
+    for (index, arena) in (0..).zip(&cx.heap.arenas) {
+        if is_meant(arena.address) {
+            results.extend(verify::arena(cx.heap, index, cx.cancel)?);
+        }
+    }
+    Ok(results)
 }
 
 /// Verifies one cache or arena and shows all that is damaged.
@@ -90,13 +149,7 @@ fn one(cx: &Context<'_>, address: u64) -> Result<Report, Error> {
 
 /// Verifies all caches and arenas with redzones.
 fn all(cx: &Context<'_>, verbose: bool) -> Result<Report, Error> {
-    let mut results = Vec::new();
-    for cache in cx.heap.caches.iter().filter(|cache| cache.has_redzone()) {
-        results.push(verify::cache(cx.heap, cache, cx.cancel)?);
-    }
-    for index in 0..cx.heap.arenas.len() as u32 {
-        results.extend(verify::arena(cx.heap, index, cx.cancel)?);
-    }
+    let results = verify_all(cx, None)?;
     if results.is_empty() {
         return Err(Error::with_hint(
             "umem_verify: no cache has redzone checking enabled",
@@ -313,8 +366,11 @@ fn add_unread(results: &[Verified], report: &mut Report) {
 mod tests {
     use super::*;
     use crate::{
+        analysis::Cancel,
         dcmds::parts::testing::{run, text},
         heap::synthetic::{Builder, victim},
+        render::write_text,
+        symbols::Symbols,
     };
 
     #[test]
@@ -384,5 +440,32 @@ Summary for cache 'umem_alloc_64'
                 .to_string()
                 .contains("(umem_alloc_64) does not have redzone checking enabled")
         );
+    }
+
+    #[test]
+    fn in_a_loop_each_cache_has_a_line_and_in_a_pipe_its_damage() {
+        let (mut builder, _) = victim();
+        let cache = builder.caches[0].0;
+        let second = builder.cache("umem_alloc_128", 128, 0);
+        builder.publish();
+        let plain = builder.caches[second].0;
+        let run_as = |address, is_piped| {
+            let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+            let symbols = Symbols::new(&target);
+            let cx = Context::new(&target, &symbols, &heap, &cancel);
+            let invocation = Invocation {
+                address: Some(address),
+                in_loop: true,
+                is_piped,
+                ..Invocation::default()
+            };
+            super::run(&cx, &invocation).unwrap()
+        };
+        let report = run_as(cache, false);
+        assert!(write_text(&report).contains("1 corrupt buffer\n"));
+        assert_eq!(report.status, Status::Found);
+        let empty = write_text(&run_as(plain, false));
+        assert_eq!(empty.lines().count(), 1, "the header alone: {empty}");
+        assert_eq!(run_as(cache, true).status, Status::Found);
     }
 }
