@@ -85,6 +85,12 @@ void umem_cache_free(umem_cache_t *cache, void *buffer);
 
 /* Gives free memory back, calling the reclaim functions first; at most once in a reap interval (10 s). */
 void umem_reap(void);
+/*
+ * Checks every buffer, free or allocated, of the caches that are debugged. What is damaged is reported as it
+ * would be at a free: on standard error, and then the process is aborted unless UMEM_DEBUG=noabort is set. Returns the number of
+ * damaged buffers. A buffer that another thread has in its hands is passed over.
+ */
+size_t umem_verify(void);
 /* With guards on, an allocation that may fail does so when the nanosecond clock is a multiple of the interval; 0 is off. */
 void umem_setmtbf(unsigned int interval);
 

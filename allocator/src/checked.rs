@@ -8,18 +8,22 @@ use crate::{
     debug::{
         Call, Return,
         buffer::{self, Buffer, Damage},
+        log,
         report::{self, Subject},
         time,
     },
     init,
     raw::{ArenaRef, Cell, SegmentRef, SlabRef, root},
-    sys::process,
+    sys::{
+        memory::{self, PAGE},
+        process,
+    },
     thread,
     unwind::Entry,
     vmem::{self, arenas},
 };
-use core::sync::atomic::Ordering;
-use umem_layout::{buffer_state, cache_flag, error_code, policy, unit};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use umem_layout::{buffer_state, cache_flag, error_code, operation, policy, unit};
 
 fn call_with_stack(call: &Call, entry: Entry) -> Call {
     if call.stack == 0 {
@@ -114,6 +118,89 @@ pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
     }
 }
 
+/// An allocation failed: what the log of failures and `checknull` want to know of.
+#[cold]
+pub(crate) fn failed(size: usize, entry: Entry) {
+    let checks = root().debug_flags().get() & cache_flag::CHECKNULL != 0;
+    if !init::is_ready() || !(checks || log::is_on(log::Kind::Fail)) {
+        return;
+    }
+    let call = thread::call_for_report(entry);
+    let what = log::Transaction {
+        size: size as u64,
+        operation: operation::FAIL,
+        ..log::Transaction::default()
+    };
+    log::append(log::Kind::Fail, &call, &what);
+    if checks {
+        let subject = Subject {
+            requested: Some(size),
+            ..Subject::address(0)
+        };
+        report::report(&Damage::new(error_code::NO_MEMORY), &subject, &call);
+    }
+}
+
+// ---- buffers before a guard page ----
+
+/// Allocates a buffer that ends at an inaccessible page, if `firewall` says so for its size. None: it says no, there is no
+/// memory, or the kernel keeps no more mappings, which is counted; the buffer then gets a redzone.
+#[inline]
+pub(crate) fn allocate_firewalled(size: usize, family: u8, entry: Entry) -> Option<usize> {
+    let least = root().options().firewall_min as usize;
+    if least == 0 || size < least || size > MOST_FIREWALLED {
+        return None;
+    }
+    firewalled(size, family, entry)
+}
+
+/// Larger ones are left to their redzones: twice their pages would be too much address space.
+const MOST_FIREWALLED: usize = 1 << 30;
+
+/// Mappings that guard pages leave to the program and to the heap: the kernel splits mappings for them, and refuses everybody when there
+/// are too many.
+const MAPPINGS_LEFT: usize = 4096;
+/// Mappings that a guard page costs: itself, and what is split off behind it.
+const MAPPINGS_EACH: usize = 2;
+static FENCES: AtomicUsize = AtomicUsize::new(0);
+
+fn most_fences() -> usize {
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    if MOST.load(Ordering::Relaxed) == 0 {
+        let limit = memory::mappings_limit().saturating_sub(MAPPINGS_LEFT) / MAPPINGS_EACH;
+        MOST.store(limit.max(1), Ordering::Relaxed);
+    }
+    MOST.load(Ordering::Relaxed)
+}
+
+/// Makes a page inaccessible, within the limit.
+fn fence(page: usize) -> bool {
+    let before = FENCES.fetch_add(1, Ordering::Relaxed);
+    let fenced = before < most_fences() && memory::protect(page, PAGE);
+    if !fenced {
+        FENCES.fetch_sub(1, Ordering::Relaxed);
+        root().firewall_dropped().fetch_add(1, Ordering::Relaxed);
+    }
+    fenced
+}
+
+#[inline(never)]
+fn firewalled(size: usize, family: u8, entry: Entry) -> Option<usize> {
+    let call = thread::call(entry);
+    let arena = arenas().oversize;
+    let room = vmem::round_up(size.max(1), PAGE);
+    let block = vmem::alloc(arena, room + PAGE, PAGE)?;
+    let start = block.start().get() as usize;
+    if !fence(start + room) {
+        vmem::free(arena, start);
+        return None;
+    }
+    let flags = root().debug_flags().get()
+        & (cache_flag::AUDIT | cache_flag::DEADBEEF | cache_flag::FIREWALL);
+    buffer::block_allocated(block, arena.link(), size, flags, family, &call);
+    Some(block.buffer().get() as usize)
+}
+
 // ---- blocks ----
 
 const BLOCK_ARENAS: usize = 2;
@@ -123,9 +210,15 @@ fn block_arenas() -> [ArenaRef; BLOCK_ARENAS] {
 }
 
 pub(crate) fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
-    block_arenas()
-        .into_iter()
-        .find_map(|arena| vmem::find(arena, address).map(|block| (arena, block)))
+    let starts_at = |start| {
+        block_arenas()
+            .into_iter()
+            .find_map(|arena| vmem::find(arena, start).map(|block| (arena, block)))
+    };
+    // A buffer before a guard page begins somewhere in the first page of its block.
+    starts_at(address)
+        .or_else(|| starts_at(address & !(PAGE - 1)))
+        .filter(|(_, block)| block.buffer().get() as usize == address)
 }
 
 pub(crate) fn block_subject(block: SegmentRef, address: usize) -> Subject {
@@ -309,6 +402,10 @@ mod quarantine {
     }
 
     fn free(arena: ArenaRef, block: SegmentRef) {
+        if u32::from(block.flags().get()) & cache_flag::FIREWALL != 0 {
+            memory::unprotect(block.end().get() as usize - PAGE, PAGE);
+            FENCES.fetch_sub(1, Ordering::Relaxed);
+        }
         vmem::free(arena, block.start().get() as usize);
         thread::tick();
     }

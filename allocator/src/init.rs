@@ -26,6 +26,11 @@ pub fn ensure() -> bool {
     ready
 }
 
+/// Whether the allocator is in service.
+pub fn is_ready() -> bool {
+    root().state().load(Ordering::Acquire) == ready::READY
+}
+
 #[cold]
 #[inline(never)]
 fn set_up() -> bool {

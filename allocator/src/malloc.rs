@@ -59,9 +59,9 @@ pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
 #[inline(never)]
 fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
     if inject::strikes() {
-        return out_of_memory();
+        return out_of_memory(size, entry);
     }
-    allocate_sure(size, family, entry).unwrap_or_else(out_of_memory)
+    allocate_sure(size, family, entry).unwrap_or_else(|| out_of_memory(size, entry))
 }
 
 /// Allocates as [`allocate`] does, but without failure injection, and `errno` is left alone.
@@ -73,19 +73,27 @@ pub fn allocate_sure(size: usize, family: u8, entry: Entry) -> Option<usize> {
     allocate_ready(size, family, entry)
 }
 
-fn out_of_memory() -> usize {
+#[cold]
+fn out_of_memory(size: usize, entry: Entry) -> usize {
+    checked::failed(size, entry);
     process::set_errno(ENOMEM);
     0
 }
 
 fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
     if size > LARGEST {
+        if let Some(address) = checked::allocate_firewalled(size, family, entry) {
+            return Some(address);
+        }
         return allocate_block(arenas().oversize, size, PAGE, family, entry)
             .map(|(address, _)| address);
     }
     let class = cache::class_for(size);
     let cache = cache::classes(class);
     if cache.flags().get() != 0 {
+        if let Some(address) = checked::allocate_firewalled(size, family, entry) {
+            return Some(address);
+        }
         return allocate_debugged(cache, size, family, entry);
     }
     let local = thread::local();
@@ -154,7 +162,8 @@ pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> 
     if align <= ALIGN {
         return allocate(size, family, entry);
     }
-    allocate_aligned_quietly(size, align, family, entry).unwrap_or_else(out_of_memory)
+    allocate_aligned_quietly(size, align, family, entry)
+        .unwrap_or_else(|| out_of_memory(size, entry))
 }
 
 /// Allocates as [`allocate_aligned`] does, but leaves `errno` alone.
@@ -201,7 +210,7 @@ fn allocate_from_class(class: usize, size: usize, family: u8, entry: Entry) -> O
 /// Allocates zeroed memory for `count` elements of `size` bytes.
 pub fn allocate_zeroed(count: usize, size: usize, entry: Entry) -> usize {
     let Some(total) = count.checked_mul(size) else {
-        return out_of_memory();
+        return out_of_memory(usize::MAX, entry);
     };
     if total > FRESH_MIN && root().debug_flags().get() == 0 && init::ensure() {
         return allocate_fresh(total, entry);
@@ -221,10 +230,10 @@ const FRESH_MIN: usize = 16 << 10;
 #[inline(never)]
 fn allocate_fresh(size: usize, entry: Entry) -> usize {
     if inject::strikes() {
-        return out_of_memory();
+        return out_of_memory(size, entry);
     }
     let Some((address, clean)) = allocate_maybe_clean(size, entry) else {
-        return out_of_memory();
+        return out_of_memory(size, entry);
     };
     if !clean {
         // SAFETY: the buffer has at least `size` bytes and belongs to this call.
@@ -422,7 +431,7 @@ fn usable_size_slow(address: usize) -> Option<usize> {
         unit::UNUSED => None,
         unit::BLOCKS => {
             let (_, block) = checked::block_at(address)?;
-            if u32::from(block.flags().get()) & cache_flag::REDZONE != 0 {
+            if u32::from(block.flags().get()) & (cache_flag::REDZONE | cache_flag::FIREWALL) != 0 {
                 return Some(block.requested().get() as usize);
             }
             Some((block.end().get() - block.start().get()) as usize)
@@ -473,7 +482,7 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         return 0;
     }
     let Some(usable) = usable_size(address) else {
-        return out_of_memory();
+        return out_of_memory(size, entry);
     };
     if root().debug_flags().get() == 0 && resize_block(address, size) {
         return address;

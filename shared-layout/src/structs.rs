@@ -57,8 +57,10 @@ published! {
         0x1e8 abort_info: AbortInfo,
         /// First and one past the last address of the library's own code and data, zero when unknown.
         0x248 library_range: [u64; 2],
+        /// Buffers that `firewall` asked a guard page for and that got a redzone, since the kernel keeps no more mappings.
+        0x258 firewall_dropped: u64,
         /// Zero.
-        0x258 reserved: [u64; 30],
+        0x260 reserved: [u64; 29],
     }
 
     /// A reservation of address space in which slabs and blocks live, with its tables.

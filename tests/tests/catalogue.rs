@@ -106,7 +106,8 @@ const KINDS: &[(&str, &[&str])] = &[
         &["wrong_cache", "free_of_object", "cache_free_of_malloc"],
     ),
     (TWICE, &["cache_twice"]),
-    (REDZONE, &["cache_past"]),
+    (REDZONE, &["cache_past", "verify_past", "verify_object"]),
+    (MODIFIED, &["verify_after"]),
 ];
 
 fn main() -> ExitCode {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +127,21 @@ void cache_past(void) { void *c = cache("one"); char *p = cache_make(c); if (wro
 void free_of_object(void) { void *c = cache("one"), *p = cache_make(c); if (wrong) drop(p); else cache_drop(c, p); }
 void cache_free_of_malloc(void) { void *c = cache("one"); char *p = make(40); if (wrong) cache_drop(c, p); else drop(p); }
 
+/* Found by a call of umem_verify. */
+void look(void) { ((size_t (*)(void))find("umem_verify"))(); }
+void verify_past(void) { char *p = make(24); if (wrong) p[24] = 'x'; look(); }
+void verify_after(void) { char *p = make(24); drop(p); if (wrong) p[23] = 'x'; look(); }
+void verify_object(void) { void *c = cache("one"); char *p = cache_make(c); if (wrong) p[40] = 1; look(); }
+
+/* For other settings than the catalogue's. */
+void past_far_off(void) { past(100, 130, 'x'); }
+void ready(void) { puts("ready"); fflush(stdout); getchar(); }
+void many_then_wait(void) { for (int i = 0; i < 40000; i++) make(16); ready(); }
+void too_large(void) { keep = do_malloc((size_t)1 << 60); }
+void too_large_then_wait(void) { too_large(); ready(); }
+void handler(int signal) { (void)signal; drop(make(24)); }
+void in_handler(void) { signal(SIGUSR1, handler); raise(SIGUSR1); }
+
 static const struct { const char *name; void (*run)(void); } kinds[] = {
 #define K(name) { #name, name }
     K(past_one), K(past_zero_at_word), K(past_zero_at_odd), K(past_far), K(past_strcpy), K(past_zero_in_code), K(past_empty),
@@ -136,16 +152,18 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(inside_realloc), K(of_stack), K(of_static), K(of_literal), K(of_function), K(of_mmap), K(of_brk), K(wild), K(wild_kernel),
     K(never_allocated), K(free_of_new), K(free_of_new_array), K(delete_of_malloc), K(delete_of_new_array), K(delete_array_of_new),
     K(delete_of_large_malloc), K(realloc_of_new), K(free_of_umem), K(umem_free_of_malloc), K(wrong_size), K(wrong_size_large),
-    K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc),
+    K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc), K(verify_past), K(verify_after), K(verify_object),
+    { 0, 0 }, /* the rest is not listed */
+    K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler),
 };
 
 int main(int argc, char **argv) {
     if (argc < 2) {
-        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) puts(kinds[i].name);
+        for (size_t i = 0; kinds[i].name; i++) puts(kinds[i].name);
         return 0;
     }
     wrong = strcmp(argv[1], "ok") != 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (!strcmp(kinds[i].name, argv[argc - 1])) { kinds[i].run(); return 0; }
+        if (kinds[i].name && !strcmp(kinds[i].name, argv[argc - 1])) { kinds[i].run(); return 0; }
     return 2;
 }

@@ -4,6 +4,8 @@
 //! cargo build --release && cargo run --release -p umem --example compare -- [--rounds N] [PROGRAM]...
 //! ```
 //!
+//! `--debug` compares what finding errors costs instead: the library's checks, and other tools, on the real programs only.
+//!
 //! Each round runs every program under every allocator once, one after the other, so that a machine whose speed drifts
 //! slows them all alike. What is compared is CPU time (user and system) and the peak of the resident set, as the kernel accounts for
 //! them when a process has ended. Ratios are paired within a round; the table gives their median, and the last lines the
@@ -19,13 +21,60 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-/// Name and shared object, looked for in the folders of libraries; none for the C library's own.
-const ALLOCATORS: &[(&str, Option<&str>)] = &[
-    ("glibc", None),
-    ("umem", Some("libumem.so")),
-    ("jemalloc", Some("libjemalloc.so.2")),
-    ("mimalloc", Some("libmimalloc.so.2.0")),
-    ("tcmalloc", Some("libtcmalloc_minimal.so.4")),
+/// What a program is run under.
+#[derive(Clone, Copy)]
+struct Contender {
+    name: &'static str,
+    /// Shared object, looked for in the folders of libraries; none for the C library's own allocator.
+    library: Option<&'static str>,
+    /// UMEM_DEBUG and UMEM_LOGGING.
+    checks: [&'static str; 2],
+    /// Command that runs the program.
+    wrapper: &'static [&'static str],
+}
+
+const fn plain(name: &'static str, library: Option<&'static str>) -> Contender {
+    Contender {
+        name,
+        library,
+        checks: ["", ""],
+        wrapper: &[],
+    }
+}
+
+const fn checked(name: &'static str, debug: &'static str, logging: &'static str) -> Contender {
+    Contender {
+        checks: [debug, logging],
+        ..plain(name, Some("libumem.so"))
+    }
+}
+
+const fn wrapped(name: &'static str, wrapper: &'static [&'static str]) -> Contender {
+    Contender {
+        wrapper,
+        ..plain(name, None)
+    }
+}
+
+const ALLOCATORS: &[Contender] = &[
+    plain(BASE, None),
+    plain(OURS, Some("libumem.so")),
+    plain("jemalloc", Some("libjemalloc.so.2")),
+    plain("mimalloc", Some("libmimalloc.so.2.0")),
+    plain("tcmalloc", Some("libtcmalloc_minimal.so.4")),
+];
+const DEBUGGERS: &[Contender] = &[
+    plain(BASE, None),
+    plain(OURS, Some("libumem.so")),
+    checked("guards", "guards", ""),
+    checked("audit", "audit", ""),
+    checked("default", "default", ""),
+    checked("default + log", "default", "transaction"),
+    wrapped(
+        "heaptrack",
+        &["heaptrack", "-o", "/tmp/umem-compare-heaptrack"],
+    ),
+    wrapped("memcheck", &["valgrind", "-q", "--leak-check=no"]),
 ];
 const FOLDERS: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
 /// The allocator under test is found beside this program.
@@ -45,6 +94,9 @@ delete from t where a%3=0;
 select sum(length(c)) from t;";
 const CPP: &str = "#include <regex>\n#include <map>\n#include <functional>\n#include <iostream>\n\
                    int main() { std::map<std::string, std::function<int(int)>> m; std::cout << std::regex_match(\"aab\", std::regex(\"a+b\")); }";
+
+/// Programs of the comparison of what finding errors costs.
+const REAL: [&str; 5] = ["lua", "python3", "perl", "sqlite3", "cc1plus"];
 
 /// A program to run: its name here, its command, and what is run beside it without any library, for servers.
 struct Program {
@@ -127,11 +179,19 @@ struct Cost {
     kilobytes: f64,
 }
 
-fn run(program: &Program, library: Option<&Path>, folder: &Path) -> io::Result<Cost> {
-    let (first, rest) = program
-        .command
-        .split_first()
-        .expect("a command has a first word");
+fn run(
+    program: &Program,
+    contender: &Contender,
+    library: Option<&Path>,
+    folder: &Path,
+) -> io::Result<Cost> {
+    let words: Vec<OsString> = contender
+        .wrapper
+        .iter()
+        .map(OsString::from)
+        .chain(program.command.iter().cloned())
+        .collect();
+    let (first, rest) = words.split_first().expect("a command has a first word");
     let mut command = Command::new(first);
     command
         .args(rest)
@@ -140,8 +200,16 @@ fn run(program: &Program, library: Option<&Path>, folder: &Path) -> io::Result<C
         .stderr(Stdio::null());
     command
         .env("PYTHONMALLOC", "malloc")
-        .env_remove("UMEM_DEBUG")
         .env_remove("UMEM_OPTIONS");
+    for (variable, value) in ["UMEM_DEBUG", "UMEM_LOGGING"]
+        .into_iter()
+        .zip(contender.checks)
+    {
+        match value {
+            "" => command.env_remove(variable),
+            value => command.env(variable, value),
+        };
+    }
     match library {
         Some(library) => command.env("LD_PRELOAD", library),
         None => command.env_remove("LD_PRELOAD"),
@@ -236,6 +304,11 @@ fn library(name: &str) -> Option<PathBuf> {
     }
 }
 
+fn is_installed(tool: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(tool).exists())
+}
+
 fn compile(folder: &Path) -> io::Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compare/micro.c");
     let output = folder.join("micro");
@@ -272,14 +345,14 @@ type Costs = Vec<Vec<Cost>>;
 
 fn measure(
     program: &Program,
-    libraries: &[(&str, Option<PathBuf>)],
+    contenders: &[(Contender, Option<PathBuf>)],
     rounds: usize,
     folder: &Path,
 ) -> io::Result<Costs> {
-    let mut costs: Costs = vec![Vec::new(); libraries.len()];
+    let mut costs: Costs = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds {
-        for ((_, library), costs) in libraries.iter().zip(&mut costs) {
-            costs.push(run(program, library.as_deref(), folder)?);
+        for ((contender, library), costs) in contenders.iter().zip(&mut costs) {
+            costs.push(run(program, contender, library.as_deref(), folder)?);
         }
     }
     Ok(costs)
@@ -332,7 +405,7 @@ fn main() -> ExitCode {
 
 fn compare() -> io::Result<()> {
     let mut rounds = 15;
-    let mut wanted = Vec::new();
+    let (mut wanted, mut debug) = (Vec::new(), false);
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -342,21 +415,29 @@ fn compare() -> io::Result<()> {
                     .filter(|&rounds| rounds > 0)
                     .ok_or_else(|| io::Error::other("--rounds takes a number"))?;
             }
+            "--debug" => debug = true,
             _ => wanted.push(argument),
         }
     }
-    let libraries: Vec<(&str, Option<PathBuf>)> = ALLOCATORS
+    let contenders: Vec<(Contender, Option<PathBuf>)> = if debug { DEBUGGERS } else { ALLOCATORS }
         .iter()
-        .filter_map(|&(name, object)| match object.map(library) {
-            None => Some((name, None)),
-            Some(Some(path)) => Some((name, Some(path))),
-            Some(None) => {
-                eprintln!("compare: {name} is not installed; left out");
-                None
+        .filter_map(|contender| {
+            let found = contender.library.map(library);
+            let wrapped = contender
+                .wrapper
+                .first()
+                .is_none_or(|tool| is_installed(tool));
+            if !wrapped || found == Some(None) {
+                eprintln!("compare: {} is not installed; left out", contender.name);
+                return None;
             }
+            Some((*contender, found.flatten()))
         })
         .collect();
-    if !libraries.iter().any(|(name, _)| *name == OURS) {
+    if !contenders
+        .iter()
+        .any(|(contender, _)| contender.name == OURS)
+    {
         return Err(io::Error::other(
             "libumem.so is not there: run cargo build --release first",
         ));
@@ -367,17 +448,23 @@ fn compare() -> io::Result<()> {
     let threads = compile_threads(&folder)?;
     let mut measured = Vec::new();
     for program in programs(&folder, &micro, &threads)? {
+        if debug && !REAL.contains(&program.name) {
+            continue;
+        }
         if !wanted.is_empty() && !wanted.iter().any(|name| name == program.name) {
             continue;
         }
         eprintln!("compare: {} ...", program.name);
-        match measure(&program, &libraries, rounds, &folder) {
+        match measure(&program, &contenders, rounds, &folder) {
             Ok(costs) => measured.push((program.name, costs)),
             Err(error) => eprintln!("compare: {} is left out: {error}", program.name),
         }
     }
     fs::remove_dir_all(&folder)?;
-    let names: Vec<&str> = libraries.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = contenders
+        .iter()
+        .map(|(contender, _)| contender.name)
+        .collect();
     println!(
         "{rounds} interleaved rounds, {} processors",
         std::thread::available_parallelism().map_or(1, usize::from)

@@ -163,6 +163,19 @@ pub extern "C" fn umem_setmtbf(interval: c_uint) {
     inject::set_interval(interval);
 }
 
+/// Checks every buffer of the caches that are debugged, and reports the first that is damaged as any other error: the process ends, unless
+/// `noabort` is set. Returns how many are damaged.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub extern "C" fn umem_verify() -> usize {
+    core::arch::naked_asm!("mov rdi, rsp", "mov rsi, rbp", "jmp {}", sym do_verify)
+}
+
+extern "C" fn do_verify(sp: usize, fp: usize) -> usize {
+    umem_core::abi::verify::all(umem_core::unwind::Entry { sp, fp })
+}
+
 /// Gives free memory back, at most once in a reap interval.
 #[unsafe(no_mangle)]
 pub extern "C" fn umem_reap() {

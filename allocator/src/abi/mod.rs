@@ -12,6 +12,7 @@ pub mod reap;
 mod rust;
 pub mod sized;
 mod typed;
+pub mod verify;
 
 pub use rust::Umem;
 pub use typed::{CreateError, Object, TypedCache};

@@ -35,12 +35,13 @@ pub use sizes::{
     CLASSES, LARGEST, aligned_class, class_count, class_for, class_of_unit, class_size, classes,
     configure, entry_offset, initialize, slot_of_class,
 };
-pub use slab::{Taken, abandon, batch, give_back, take};
+pub use slab::{Taken, abandon, batch, buffer_of, give_back, take};
 
 use crate::{
     raw::{CacheRef, Cell, Global, padded_name, root},
     vmem::{arenas, round_up},
 };
+use core::sync::atomic::{AtomicUsize, Ordering};
 use umem_layout::{Cache, Plain, Trailer, cache_flag, policy};
 
 /// Caches of the library; those of programs come from metadata.
@@ -54,6 +55,31 @@ pub fn cache(index: usize) -> CacheRef {
     debug_assert!(index < CACHES_MAX);
     // SAFETY: an element of a static array that is only accessed through handles.
     unsafe { CacheRef::from_address(TABLE.get() as usize + index * size_of::<Cache>()) }
+}
+
+/// The checks of a new cache: those in force, as far as they are for buffers of its size. With `random` each cache has others.
+fn checks_for(size: usize, align: usize) -> u32 {
+    const COMBINATIONS: [u32; 6] = [
+        cache_flag::AUDIT | cache_flag::REDZONE | cache_flag::DEADBEEF | cache_flag::CONTENTS,
+        cache_flag::REDZONE,
+        cache_flag::REDZONE | cache_flag::DEADBEEF,
+        cache_flag::AUDIT | cache_flag::REDZONE,
+        cache_flag::REDZONE | cache_flag::DEADBEEF | cache_flag::LITE,
+        0,
+    ];
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let all = root().debug_flags().get();
+    let own = all
+        & (cache_flag::AUDIT | cache_flag::REDZONE | cache_flag::DEADBEEF | cache_flag::CONTENTS);
+    if all & cache_flag::RANDOMIZE != 0 {
+        return COMBINATIONS[NEXT.fetch_add(1, Ordering::Relaxed) % COMBINATIONS.len()];
+    }
+    if all & cache_flag::LITE != 0 {
+        let small = !size.is_multiple_of(1024) && align <= 1024;
+        let lite = cache_flag::REDZONE | cache_flag::DEADBEEF | cache_flag::LITE;
+        return if small { lite } else { 0 };
+    }
+    own
 }
 
 /// Alignment that libumem promises for a size: page multiples to a page, multiples of 64 to 64, else 16.
@@ -92,6 +118,7 @@ fn describe(size: usize, align: usize, flags: u32, slab: usize) -> Cache {
         0
     };
     let verify_max = match root().verify_max().get() as usize {
+        _ if flags & cache_flag::LITE != 0 => 8,
         0 => usize::MAX,
         bytes => bytes.next_multiple_of(8),
     };

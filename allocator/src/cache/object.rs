@@ -53,9 +53,9 @@ pub enum Refusal {
 }
 
 /// The debug flags that a cache of a program gets.
-fn flags_for(cflags: u32) -> u32 {
+fn flags_for(cflags: u32, size: usize, align: usize) -> u32 {
     match cflags & (create_flag::NODEBUG | create_flag::NOTOUCH) {
-        0 => root().debug_flags().get(),
+        0 => super::checks_for(size, align),
         _ => 0,
     }
 }
@@ -94,7 +94,7 @@ fn check(blueprint: &Blueprint<'_>) -> Result<(usize, u32), Refusal> {
     if blueprint.cflags & create_flag::NOHASH != 0 && blueprint.size > PAGE {
         return Err(Refusal::Invalid);
     }
-    Ok((align, flags_for(blueprint.cflags)))
+    Ok((align, flags_for(blueprint.cflags, blueprint.size, align)))
 }
 
 /// Creates a cache of the program and puts it at the end of the list.

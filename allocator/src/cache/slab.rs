@@ -2,13 +2,14 @@
 
 use super::constructed;
 use crate::{
-    debug::buffer::Buffer,
+    debug::{Call, buffer::Buffer, log, time},
     raw::{ArenaRef, Bitmap, CacheRef, Cell, SlabRef, byte},
     sync,
+    sys::process,
     vmem::{self, UNIT, arenas},
 };
 use core::sync::atomic::Ordering;
-use umem_layout::{AuditRecord, Plain, Slab, buffer_state, cache_flag, slab_kind, unit};
+use umem_layout::{AuditRecord, Plain, Slab, buffer_state, cache_flag, operation, slab_kind, unit};
 
 /// A chunk taken from a slab; its state is transit where states are kept.
 #[derive(Clone, Copy)]
@@ -33,6 +34,11 @@ fn bitmap(slab: SlabRef) -> Bitmap {
 
 fn is_debugged(cache: CacheRef) -> bool {
     constructed::is_tagged(cache)
+}
+
+/// The chunk of a slab with a number.
+pub fn buffer_of(slab: SlabRef, index: usize) -> Option<Buffer> {
+    Buffer::at(slab, chunk_address(slab, index)).ok()
 }
 
 /// Address of a chunk.
@@ -296,8 +302,28 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         ..Slab::ZERO
     });
     mark(cache, start, size);
+    log_slab(cache, start, size);
     slab.kind().store(slab_kind::SLAB, Ordering::Release);
     Some(slab)
+}
+
+fn log_slab(cache: CacheRef, start: usize, size: usize) {
+    if !log::is_on(log::Kind::Slab) {
+        return;
+    }
+    let call = Call {
+        time: time::now(),
+        thread: process::thread_id(),
+        stack: 0,
+    };
+    let what = log::Transaction {
+        buffer: start,
+        owner: cache.link(),
+        size: size as u64,
+        operation: operation::SLAB_CREATE,
+        ..log::Transaction::default()
+    };
+    log::append(log::Kind::Slab, &call, &what);
 }
 
 fn source(cache: CacheRef) -> ArenaRef {

@@ -2,7 +2,7 @@
 
 use super::{
     Call,
-    log::{self, Transaction},
+    log::{self, Kind, Transaction},
 };
 use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byte, word};
 use crate::sys::memory;
@@ -162,6 +162,7 @@ impl Buffer {
     fn log(self, call: &Call, operation: u32, size: u64) {
         let previous = self.record().map_or(0, |record| record.last_log().get());
         let sequence = log::append(
+            Kind::Transaction,
             call,
             &Transaction {
                 buffer: self.address,
@@ -197,9 +198,13 @@ pub fn allocated(
         }
         let end = buffer.cache.trailer_offset().get() as usize;
         if buffer.has(cache_flag::DEADBEEF) {
+            let filled = match buffer.has(cache_flag::LITE) {
+                true => buffer.cache.verify_length().get() as usize,
+                false => end,
+            };
             fill_words(
                 buffer.address,
-                end.min(requested.next_multiple_of(8)),
+                filled.min(requested.next_multiple_of(8)),
                 UNINITIALIZED_PATTERN,
             );
         }
@@ -267,6 +272,16 @@ pub fn claim(buffer: Buffer, call: &Call) -> Result<(), Damage> {
     check_allocated(buffer)?;
     if let Some(record) = buffer.record() {
         record_free(record, call);
+        if buffer.has(cache_flag::CONTENTS) && log::is_on(Kind::Contents) {
+            let what = Transaction {
+                buffer: buffer.address,
+                record: record.link(),
+                owner: buffer.cache.link(),
+                ..Transaction::default()
+            };
+            let length = record.requested().get() as usize;
+            record.contents().set(log::save(call, &what, length));
+        }
         buffer.log(call, operation::FREE, u64::from(record.requested().get()));
     }
     Ok(())
@@ -287,6 +302,25 @@ pub fn fill_freed(buffer: Buffer) {
         trailer.record().set(record);
         trailer.state().set(record ^ TRAILER_FREE);
     }
+}
+
+/// Checks a buffer whatever its state is; one in transit, or withdrawn already, is passed over. A thread that frees or allocates it
+/// meanwhile moves its state first, so that damage counts only when the state is still the same.
+///
+/// # Errors
+/// What was found damaged.
+pub fn check_any(buffer: Buffer) -> Result<(), Damage> {
+    let (Some(state), Some(trailer)) = (buffer.state(), buffer.trailer()) else {
+        return Ok(());
+    };
+    let before = state.load(Ordering::Acquire);
+    let found = match before {
+        buffer_state::ALLOCATED => check_allocated(buffer),
+        buffer_state::FREE | buffer_state::QUARANTINED => check_free(buffer, trailer),
+        _ => Ok(()),
+    };
+    let is_same = || state.load(Ordering::Acquire) == before;
+    found.or_else(|damage| if is_same() { Err(damage) } else { Ok(()) })
 }
 
 /// Checks a buffer that is free in its slab; what is not free is no damage.
@@ -354,6 +388,21 @@ fn check_allocated(buffer: Buffer) -> Result<(), Damage> {
     }
 }
 
+/// Checks the bytes between the requested size and what follows.
+fn check_filler(start: usize, from: usize, to: usize) -> Result<(), Damage> {
+    let Some(offset) = first_other_byte(start, from, to) else {
+        return Ok(());
+    };
+    // SAFETY: the bytes up to the trailer belong to the chunk.
+    let found = unsafe { byte(start, offset) }.get();
+    Err(Damage {
+        code: error_code::REDZONE,
+        offset,
+        expected: u64::from(REDZONE_BYTE),
+        found: u64::from(found),
+    })
+}
+
 fn check_behind(
     start: usize,
     requested: usize,
@@ -361,16 +410,7 @@ fn check_behind(
     trailer: TrailerRef,
     record: u64,
 ) -> Result<(), Damage> {
-    if let Some(offset) = first_other_byte(start, requested, end) {
-        // SAFETY: the bytes up to the trailer belong to the chunk.
-        let found = unsafe { byte(start, offset) }.get();
-        return Err(Damage {
-            code: error_code::REDZONE,
-            offset,
-            expected: u64::from(REDZONE_BYTE),
-            found: u64::from(found),
-        });
-    }
+    check_filler(start, requested, end)?;
     let redzone = redzone_word(requested as u64);
     check_trailer(
         start,
@@ -500,7 +540,16 @@ pub fn block_allocated(
 ) {
     block.record().initialize(AuditRecord::ZERO);
     block.requested().set(requested as u64);
-    block.buffer().set(block.start().get());
+    let fenced = flags & cache_flag::FIREWALL != 0;
+    let buffer = match fenced {
+        true => block_end(block, flags) - fenced_size(requested),
+        false => block.start().get() as usize,
+    };
+    block.buffer().set(buffer as u64);
+    if fenced {
+        let pad = fenced_size(requested) - requested;
+        fill_bytes(buffer + requested, pad, REDZONE_BYTE);
+    }
     block.flags().set(flags as u16);
     block.family().set(family);
     block.weight().set(0);
@@ -548,6 +597,20 @@ pub fn block_freed(block: SegmentRef, owner: u64, call: &Call) -> Result<(), Dam
     Ok(())
 }
 
+/// Bytes that a buffer of a requested size takes before its guard page.
+fn fenced_size(requested: usize) -> usize {
+    requested.max(1).next_multiple_of(16)
+}
+
+/// One past the last byte of a block that can be used.
+fn block_end(block: SegmentRef, flags: u32) -> usize {
+    let end = block.end().get() as usize;
+    match flags & cache_flag::FIREWALL {
+        0 => end,
+        _ => end - memory::PAGE,
+    }
+}
+
 /// Checks a block that the program says it holds.
 ///
 /// # Errors
@@ -560,6 +623,11 @@ pub fn check_block(block: SegmentRef) -> Result<(), Damage> {
 }
 
 fn check_block_tail(block: SegmentRef) -> Result<(), Damage> {
+    if u32::from(block.flags().get()) & cache_flag::FIREWALL != 0 {
+        let requested = block.requested().get() as usize;
+        let start = block.buffer().get() as usize;
+        return check_filler(start, requested, fenced_size(requested));
+    }
     let Some(trailer) = block_trailer(block) else {
         return Ok(());
     };
@@ -575,7 +643,8 @@ const BLOCK_FILL: usize = 64 << 10;
 const BLOCK_CHECK: usize = 4 << 20;
 
 fn block_fill(block: SegmentRef) -> (usize, usize, usize) {
-    let (start, end) = (block.start().get() as usize, block.end().get() as usize);
+    let start = block.start().get() as usize;
+    let end = block_end(block, u32::from(block.flags().get()));
     (start, end, (start + BLOCK_FILL).min(end))
 }
 
@@ -614,6 +683,7 @@ pub fn check_freed_block(block: SegmentRef) -> Result<(), Damage> {
 fn log_block(block: SegmentRef, owner: u64, call: &Call, operation: u32) {
     let record = block.record();
     let sequence = log::append(
+        Kind::Transaction,
         call,
         &Transaction {
             buffer: block.buffer().get() as usize,

@@ -11,7 +11,7 @@ use crate::{
     sys::memory,
     unwind::Stack,
 };
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use umem_layout::{Plain, Span, StackEntry, span_kind};
 
 /// Address space for stacks: at 16 frames (152 bytes) 440,000 of them.
@@ -46,6 +46,15 @@ pub fn initialize() -> bool {
     root.depot_used().set(8);
     root.depot_store().store(store as u64, Ordering::Release);
     true
+}
+
+/// Reserves the depot's memory for a report in a process whose caches keep no stacks.
+#[cold]
+pub fn ensure() {
+    static TRIED: AtomicBool = AtomicBool::new(false);
+    if root().depot_store().load(Ordering::Acquire) == 0 && !TRIED.swap(true, Ordering::AcqRel) {
+        initialize();
+    }
 }
 
 fn slot(index: usize) -> &'static AtomicU32 {

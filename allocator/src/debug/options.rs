@@ -65,14 +65,29 @@ const DEBUG: &[(&str, Action)] = &[
         Size(|o, bytes| o.verify_max = bytes.unwrap_or(0)),
     ),
     ("allverbose", Missing),
-    ("checknull", Missing),
-    ("firewall", Missing),
-    ("lite", Missing),
+    (
+        "checknull",
+        Flag(|o| o.debug_flags |= cache_flag::CHECKNULL),
+    ),
+    (
+        "firewall",
+        Size(|o, bytes| {
+            o.firewall_min = bytes.unwrap_or(0).max(1);
+            o.debug_flags |= AUDIT | cache_flag::FIREWALL;
+            if o.quarantine_bytes == 0 {
+                o.quarantine_bytes = QUARANTINE_BYTES;
+            }
+        }),
+    ),
+    ("lite", Flag(|o| o.debug_flags |= cache_flag::LITE | GUARDS)),
     (
         "mtbf",
         Number(|o, n| o.mtbf = u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX)),
     ),
-    ("nosignal", Missing),
+    (
+        "nosignal",
+        Flag(|o| o.debug_flags |= AUDIT | cache_flag::CHECKSIGNAL),
+    ),
     (
         "quarantine",
         Size(|o, bytes| {
@@ -82,7 +97,10 @@ const DEBUG: &[(&str, Action)] = &[
             }
         }),
     ),
-    ("random", Missing),
+    (
+        "random",
+        Flag(|o| o.debug_flags |= AUDIT | cache_flag::CONTENTS | cache_flag::RANDOMIZE),
+    ),
     ("sample", Missing),
 ];
 
@@ -98,8 +116,14 @@ const LOGGING: &[(&str, Action)] = &[
             o.log_bytes[1] = bytes.unwrap_or(LOG_BYTES);
         }),
     ),
-    ("fail", Missing),
-    ("slab", Missing),
+    (
+        "fail",
+        Size(|o, bytes| o.log_bytes[2] = bytes.unwrap_or(LOG_BYTES)),
+    ),
+    (
+        "slab",
+        Size(|o, bytes| o.log_bytes[3] = bytes.unwrap_or(LOG_BYTES)),
+    ),
 ];
 
 const OPTIONS: &[(&str, Action)] = &[

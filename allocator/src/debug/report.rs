@@ -249,6 +249,7 @@ fn describe(text: &mut Message, damage: &Damage, subject: &Subject) {
     let _ = writeln!(text, "umem allocator: {}", headline(damage.code));
     describe_damage(text, damage, subject);
     let _ = match subject.how {
+        None if subject.address == 0 => text.write_str("call=an allocation"),
         Some(how) => write!(text, "call={}({:#x})", how.function, subject.address),
         None => write!(text, "address={:#x}", subject.address),
     };

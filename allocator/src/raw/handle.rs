@@ -89,6 +89,7 @@ handle! {
         threads: AtomicU64,
         modules: AtomicU64,
         spans: AtomicU64,
+        firewall_dropped: AtomicU64,
     }
     /// A live [`Region`].
     pub struct RegionRef: Region {

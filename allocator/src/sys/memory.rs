@@ -52,6 +52,30 @@ pub fn commit(address: usize, size: usize) -> bool {
     done
 }
 
+/// How many mappings the kernel keeps for a process.
+pub fn mappings_limit() -> usize {
+    const USUAL: usize = 65_530;
+    let mut text = [0; 24];
+    let length = super::environment::read_file(c"/proc/sys/vm/max_map_count", &mut text);
+    let digits = text.get(..length).unwrap_or(&[]).trim_ascii();
+    core::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(USUAL)
+}
+
+/// Makes pages inaccessible. False: the kernel keeps no more mappings.
+pub fn protect(address: usize, size: usize) -> bool {
+    // SAFETY: callers name pages of their own that nothing uses.
+    unsafe { syscall!(Sysno::mprotect, address, size, PROT_NONE) }.is_ok()
+}
+
+/// Makes pages accessible again that [`protect`] made inaccessible.
+pub fn unprotect(address: usize, size: usize) -> bool {
+    // SAFETY: access is widened, data kept.
+    unsafe { syscall!(Sysno::mprotect, address, size, PROT_READ_WRITE) }.is_ok()
+}
+
 /// Maps readable and writable memory, zeroed.
 pub fn map(size: usize) -> Option<usize> {
     // SAFETY: a new anonymous mapping at an address that the kernel chooses touches no memory of ours.

@@ -26,7 +26,13 @@ pub use withdraw::withdraw;
 
 use crate::{
     cache,
-    debug::{Call, depot, time},
+    debug::{
+        Call,
+        buffer::Damage,
+        depot,
+        report::{self, Subject},
+        time,
+    },
     raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, publish_span, root},
     sync,
     sys::{memory, process, tls},
@@ -37,7 +43,9 @@ use core::{
     cell::Cell as LocalCell,
     sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence},
 };
-use umem_layout::{Plain, Span, Thread, ThreadCache, cache_flag, span_kind, thread_state};
+use umem_layout::{
+    Plain, Span, Thread, ThreadCache, cache_flag, error_code, span_kind, thread_state,
+};
 
 /// Where a thread stands.
 mod stage {
@@ -143,6 +151,7 @@ pub fn call(entry: Entry) -> Call {
 /// Who is calling, for an error report: always with a stack.
 #[cold]
 pub fn call_for_report(entry: Entry) -> Call {
+    depot::ensure();
     let local = local();
     Call {
         time: time::now(),
@@ -186,7 +195,22 @@ fn capture_new(entry: Entry, bounds: &mut Bounds, recall: Option<&mut Recall>) -
     if let Some(recall) = recall {
         unwind::keep(recall, entry, &stack, id);
     }
+    if stack.in_handler() && root().debug_flags().get() & cache_flag::CHECKSIGNAL != 0 {
+        report_handler(id);
+    }
     id
+}
+
+/// `nosignal`: the allocator was called from a signal handler.
+#[cold]
+fn report_handler(stack: u32) {
+    let call = Call {
+        time: time::now(),
+        thread: local().tid(),
+        stack,
+    };
+    let damage = Damage::new(error_code::IN_SIGNAL);
+    report::report(&damage, &Subject::address(0), &call);
 }
 
 // ---- registration ----

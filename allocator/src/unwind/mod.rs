@@ -55,6 +55,7 @@ pub struct Stack {
     flags: u16,
     guessed: u64,
     generation: u64,
+    in_handler: bool,
     reads: Reads,
 }
 
@@ -73,6 +74,7 @@ impl Stack {
             flags: 0,
             guessed: 0,
             generation: 0,
+            in_handler: false,
             reads: Reads::new(),
         }
     }
@@ -88,6 +90,10 @@ impl Stack {
     /// Bit i: frame i was found by frame pointer.
     pub fn guessed(&self) -> u64 {
         self.guessed
+    }
+    /// Whether a signal handler is on it.
+    pub fn in_handler(&self) -> bool {
+        self.in_handler
     }
     #[inline(always)]
     fn push(&mut self, pc: usize) {
@@ -124,6 +130,7 @@ pub unsafe fn capture(entry: Entry, depth: usize, bounds: &mut Bounds, out: &mut
     let generation = rules::generation();
     (out.depth, out.flags, out.guessed) = (0, 0, 0);
     out.generation = generation;
+    out.in_handler = false;
     out.reads.clear();
     let first = bounds.enter(entry.sp).and_then(|()| bounds.read(entry.sp));
     let Some(first) = first else {
@@ -278,6 +285,7 @@ impl Walk<'_> {
         const RSP: usize = REGISTERS + 15 * 8;
         const RIP: usize = REGISTERS + 16 * 8;
         self.out.reads.give_up();
+        self.out.in_handler = true;
         let start = self.frame.sp;
         let mut register = |offset: usize| {
             if self.bounds.reach(start + offset + 8) {

@@ -36,7 +36,8 @@ pub use program::{
     destroy_foreign, for_each_piece, overlaps,
 };
 pub use region::{
-    UNIT, find_region, first_unit_kind, initialize, mark_units, slab_at, slab_slot, unit_kind,
+    UNIT, find_region, first_unit_kind, for_each_slab, initialize, mark_units, slab_at, slab_slot,
+    unit_kind,
 };
 
 /// Rounds up to a power of two.

@@ -272,6 +272,18 @@ pub fn slab_slot(address: usize) -> Option<SlabRef> {
     })
 }
 
+/// Calls `visit` for each slab that there is. Slabs that are made or unmade meanwhile may be missed.
+pub fn for_each_slab(mut visit: impl FnMut(SlabRef)) {
+    for region in (0..COUNT.load(Ordering::Acquire)).map(region) {
+        let base = region.base().get() as usize;
+        for index in 0..region.units().load(Ordering::Acquire) as usize {
+            let slab = slab_slot(base + index * UNIT)
+                .filter(|slab| slab.kind().load(Ordering::Acquire) == slab_kind::SLAB);
+            slab.into_iter().for_each(&mut visit);
+        }
+    }
+}
+
 /// The slab that holds an address.
 #[inline]
 pub fn slab_at(address: usize) -> Option<SlabRef> {

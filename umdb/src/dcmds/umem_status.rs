@@ -226,6 +226,22 @@ fn options(cx: &Context<'_>) -> Sentence {
     for (_, name) in switches.iter().filter(|(value, _)| *value != 0) {
         sentence = sentence.words(" ").value(name, Cell::text(*name));
     }
+    if options.quarantine_bytes != 0 {
+        sentence = sentence
+            .words(" quarantine=")
+            .value("quarantine", Cell::Number(options.quarantine_bytes));
+    }
+    if options.firewall_min != 0 {
+        sentence = sentence
+            .words(" firewall=")
+            .value("firewall", Cell::Number(options.firewall_min))
+            .words(" (without a guard page: ")
+            .value(
+                "firewall_dropped",
+                Cell::Number(cx.heap.root.record.firewall_dropped),
+            )
+            .words(")");
+    }
     let clock = if cx.heap.root.record.clock.kind == clock_kind::COUNTER {
         "counter"
     } else {

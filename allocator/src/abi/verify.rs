@@ -1,0 +1,38 @@
+//! umem_verify(3): a look at every buffer, at a moment that the program chooses.
+
+use crate::{
+    cache,
+    debug::{
+        buffer::{self, Buffer},
+        report::{self, Subject},
+    },
+    init,
+    raw::Cell,
+    thread,
+    unwind::Entry,
+    vmem,
+};
+
+/// Checks everything. Returns how many buffers are damaged.
+pub fn all(entry: Entry) -> usize {
+    if !init::ensure() {
+        return 0;
+    }
+    let mut damaged = 0;
+    vmem::for_each_slab(|slab| {
+        for index in 0..slab.carved().get() as usize {
+            damaged += usize::from(!is_whole(cache::buffer_of(slab, index), entry));
+        }
+    });
+    damaged
+}
+
+fn is_whole(buffer: Option<Buffer>, entry: Entry) -> bool {
+    let Some(buffer) = buffer else { return true };
+    let Err(damage) = buffer::check_any(buffer) else {
+        return true;
+    };
+    let subject = Subject::buffer(buffer, buffer.address);
+    report::report(&damage, &subject, &thread::call_for_report(entry));
+    false
+}
