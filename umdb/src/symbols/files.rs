@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use object::{Object, read::elf::ElfFile64};
+use object::{Object, ObjectSection, read::elf::ElfFile64};
 
 use crate::target::{Files, Memory, Module};
 
@@ -11,14 +11,14 @@ use crate::target::{Files, Memory, Module};
 const IMAGE_MAX: u64 = 1 << 20;
 
 /// The bytes of an ELF file.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum Bytes {
     File(Arc<Mmap>),
     Memory(Arc<Vec<u8>>),
 }
 
 impl Bytes {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::File(map) => map,
             Self::Memory(bytes) => bytes,
@@ -50,6 +50,35 @@ fn image(memory: &dyn Memory, module: &Module) -> Option<Bytes> {
     let got = memory.read(module.start, &mut bytes);
     bytes.truncate(got);
     Some(Bytes::Memory(Arc::new(bytes)))
+}
+
+/// Unpacked symbol tables that are larger than this are damage.
+const SMALL_MAX: usize = 256 << 20;
+
+/// The symbols that a stripped file keeps compressed (.gnu_debugdata): an ELF file of its own, without DWARF.
+pub(super) fn small(loaded: &Bytes) -> Option<Bytes> {
+    let elf = loaded.elf()?;
+    let mut packed = elf.section_by_name(".gnu_debugdata")?.data().ok()?;
+    let mut unpacked = Limited(Vec::new());
+    lzma_rs::xz_decompress(&mut packed, &mut unpacked).ok()?;
+    Some(Bytes::Memory(Arc::new(unpacked.0)))
+}
+
+/// Takes bytes up to a limit.
+struct Limited(Vec<u8>);
+
+impl std::io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > SMALL_MAX {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The separate debug file of a module: by its build-id, else by the name and checksum in `.gnu_debuglink`.

@@ -1,14 +1,42 @@
 //! Source files and lines, from DWARF.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-use gimli::{EndianArcSlice, RunTimeEndian, SectionId};
+use gimli::{CloneStableDeref, EndianReader, RunTimeEndian, SectionId, StableDeref};
 use object::{Object, ObjectSection};
 
 use super::files::Bytes;
 
-/// Bytes of a section.
-pub(super) type Section = EndianArcSlice<RunTimeEndian>;
+/// Bytes of a section: where they are in the file, or what was unpacked. Nothing is copied: debug information
+/// may have gigabytes.
+#[derive(Debug, Clone)]
+pub(super) enum Piece {
+    /// A range of a file.
+    File(Bytes, usize, usize),
+    /// Unpacked.
+    Memory(Arc<[u8]>),
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::File(bytes, start, end) => bytes.bytes().get(*start..*end).unwrap_or_default(),
+            Self::Memory(bytes) => bytes,
+        }
+    }
+}
+
+// SAFETY: both kinds hand out bytes behind an Arc, which stay where they are when the piece is moved.
+#[allow(unsafe_code)]
+unsafe impl StableDeref for Piece {}
+// SAFETY: a clone shares the Arc, and so the bytes.
+#[allow(unsafe_code)]
+unsafe impl CloneStableDeref for Piece {}
+
+/// Bytes of a section, to be read.
+pub(super) type Section = EndianReader<RunTimeEndian, Piece>;
 /// The DWARF of a file.
 pub(super) type Dwarf = gimli::Dwarf<Section>;
 
@@ -23,15 +51,27 @@ pub(super) fn dwarf(bytes: &Bytes) -> Option<Arc<Dwarf>> {
         RunTimeEndian::Big
     };
     let section = |id: SectionId| -> Result<Section, gimli::Error> {
-        let data = elf
+        let piece = elf
             .section_by_name(id.name())
-            .and_then(|section| section.uncompressed_data().ok());
-        Ok(EndianArcSlice::new(
-            Arc::from(data.as_deref().unwrap_or(&[])),
+            .and_then(|section| piece(bytes, &section));
+        Ok(EndianReader::new(
+            piece.unwrap_or_else(|| Piece::Memory(Arc::from([]))),
             endian,
         ))
     };
     gimli::Dwarf::load(section).ok().map(Arc::new)
+}
+
+fn piece<'a>(bytes: &Bytes, section: &impl ObjectSection<'a>) -> Option<Piece> {
+    match section.uncompressed_data().ok()? {
+        std::borrow::Cow::Borrowed(data) => {
+            // It is a part of the file, which counts as one piece of memory.
+            let start = (data.as_ptr() as usize).checked_sub(bytes.bytes().as_ptr() as usize)?;
+            let end = start.checked_add(data.len())?;
+            Some(Piece::File(bytes.clone(), start, end))
+        }
+        std::borrow::Cow::Owned(data) => Some(Piece::Memory(Arc::from(data))),
+    }
 }
 
 /// The line tables of one module.

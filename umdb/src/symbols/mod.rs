@@ -134,11 +134,11 @@ impl ModuleSymbols {
 
     fn table(&self, sources: &Sources) -> &Table {
         self.table.get_or_init(|| {
-            let files: Vec<&Bytes> = self
-                .debug(sources)
-                .into_iter()
-                .chain(self.loaded(sources))
-                .collect();
+            let loaded = self.loaded(sources);
+            let debug = self.debug(sources);
+            // A debug file has all that a stripped file keeps.
+            let small = loaded.filter(|_| debug.is_none()).and_then(files::small);
+            let files: Vec<&Bytes> = debug.into_iter().chain(&small).chain(loaded).collect();
             Table::read(sources.memory.as_ref(), &self.module, &files)
         })
     }

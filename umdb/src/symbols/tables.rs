@@ -1,6 +1,6 @@
 //! Symbol tables: from files where there are any, else from the target's memory.
 
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use super::{Listed, Symbol, files::Bytes};
 use crate::target::{Memory, Module};
@@ -9,18 +9,21 @@ use crate::target::{Memory, Module};
 #[derive(Default)]
 pub(super) struct Table {
     entries: Vec<Entry>,
+    /// For each entry the largest end of it and of those before it: where a look back for a covering one may stop.
+    ends: Vec<u64>,
 }
 
 struct Entry {
     address: u64,
     size: u64,
+    /// Where its section (or segment) ends: it covers nothing behind that, whatever its size says. A symbol without
+    /// size covers what lies before the next one, up to here.
+    limit: u64,
     /// Lower is the better name for its address.
     rank: (bool, u8, usize),
     name: String,
 }
 
-/// Symbols that are looked at for one that covers an address; nested ones are few.
-const NESTED_MAX: usize = 32;
 /// More dynamic symbols than this are damage.
 const DYNAMIC_MAX: u64 = 1 << 22;
 const NAME_MAX: usize = 4096;
@@ -31,7 +34,13 @@ impl Table {
         let mut table = Self::default();
         for elf in files.iter().filter_map(|bytes| bytes.elf()) {
             for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
-                table.add(module, &symbol);
+                // What stands in no section is a number, not a place.
+                let section = symbol.section_index();
+                let section = section.and_then(|index| elf.section_by_index(index).ok());
+                if let Some(section) = section {
+                    let end = section.address().saturating_add(section.size());
+                    table.add(module, &symbol, module.bias.wrapping_add(end));
+                }
             }
         }
         if table.entries.is_empty() {
@@ -43,10 +52,23 @@ impl Table {
         table
             .entries
             .dedup_by(|a, b| a.address == b.address && a.name == b.name);
+        table.find_ends();
         table
     }
 
-    fn add<'a>(&mut self, module: &Module, symbol: &impl ObjectSymbol<'a>) {
+    fn find_ends(&mut self) {
+        let mut end = 0;
+        self.ends = self
+            .entries
+            .iter()
+            .map(|entry| {
+                end = end.max(entry.end());
+                end
+            })
+            .collect();
+    }
+
+    fn add<'a>(&mut self, module: &Module, symbol: &impl ObjectSymbol<'a>, limit: u64) {
         let is_kept = matches!(
             symbol.kind(),
             SymbolKind::Text | SymbolKind::Data | SymbolKind::Unknown
@@ -68,6 +90,7 @@ impl Table {
         self.entries.push(entry(
             module.bias.wrapping_add(symbol.address()),
             symbol.size(),
+            limit,
             binding,
             name,
         ));
@@ -78,14 +101,15 @@ impl Table {
         let after = self
             .entries
             .partition_point(|entry| entry.address <= address);
-        let before = &self.entries[..after];
-        let covering = before
-            .iter()
+        // The innermost one is the last that begins before the address and ends behind it.
+        let covering = (0..after)
             .rev()
-            .take(NESTED_MAX)
-            .find(|e| e.size > 0 && address - e.address < e.size);
+            .take_while(|&index| self.ends.get(index).is_some_and(|&end| address < end))
+            .filter_map(|index| self.entries.get(index))
+            .find(|entry| address < entry.end());
         // A symbol without size, as assembly has them, reaches to the next one.
-        let unsized_before = || before.last().filter(|entry| entry.size == 0);
+        let last = self.entries[..after].last();
+        let unsized_before = || last.filter(|entry| entry.size == 0 && address < entry.limit);
         let found = covering.or_else(unsized_before)?;
         // Of several names at this address the best one.
         let first = self
@@ -127,7 +151,14 @@ impl Table {
     }
 }
 
-fn entry(address: u64, size: u64, binding: u8, name: &str) -> Entry {
+impl Entry {
+    /// One past the last byte that it covers by its size.
+    fn end(&self) -> u64 {
+        self.address.saturating_add(self.size).min(self.limit)
+    }
+}
+
+fn entry(address: u64, size: u64, limit: u64, binding: u8, name: &str) -> Entry {
     let underscores = name.bytes().take_while(|&byte| byte == b'_').count();
     // Mangled names begin with an underscore that says nothing.
     let underscores = if name.starts_with("_Z") || name.starts_with("_R") {
@@ -138,6 +169,7 @@ fn entry(address: u64, size: u64, binding: u8, name: &str) -> Entry {
     Entry {
         address,
         size,
+        limit,
         rank: (size == 0, binding, underscores),
         name: name.to_owned(),
     }
@@ -229,7 +261,11 @@ fn symbol(
         2 => 1,
         _ => 0,
     };
-    (!name.is_empty()).then(|| entry(module.bias.wrapping_add(value), size, binding, &name))
+    let address = module.bias.wrapping_add(value);
+    let limit = module
+        .segment_at(address)
+        .map_or(address, |segment| segment.end);
+    (!name.is_empty()).then(|| entry(address, size, limit, binding, &name))
 }
 
 /// The number of symbols: the last chain of the last bucket ends it.
@@ -263,10 +299,29 @@ mod tests {
     fn table(symbols: &[(u64, u64, u8, &str)]) -> Table {
         let mut entries: Vec<Entry> = symbols
             .iter()
-            .map(|&(a, s, b, n)| entry(a, s, b, n))
+            .map(|&(a, s, b, n)| entry(a, s, 0x1000, b, n))
             .collect();
         entries.sort_by(|a, b| (a.address, a.rank, &a.name).cmp(&(b.address, b.rank, &b.name)));
-        Table { entries }
+        let mut table = Table {
+            entries,
+            ends: Vec::new(),
+        };
+        table.find_ends();
+        table
+    }
+
+    #[test]
+    fn many_labels_in_a_function_do_not_hide_it() {
+        let mut symbols = vec![(0x100, 0x800, 0, "function")];
+        symbols.extend((0..200).map(|index| (0x104 + index * 4, 0, 2, "label")));
+        assert_eq!(table(&symbols).at(0x424), Some((0x100, "function")));
+    }
+
+    #[test]
+    fn no_symbol_reaches_out_of_its_section() {
+        let table = table(&[(0x900, 0, 0, "label"), (0x100, u64::MAX, 0, "huge")]);
+        assert_eq!(table.at(0xfff).map(|found| found.1), Some("huge"));
+        assert_eq!(table.at(0x1000), None);
     }
 
     #[test]
