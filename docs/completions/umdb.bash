@@ -22,11 +22,17 @@ _umdb() {
             umdb,run)
                 cmd="umdb__subcmd__run"
                 ;;
+            umdb,snapshot)
+                cmd="umdb__subcmd__snapshot"
+                ;;
             umdb__subcmd__help,help)
                 cmd="umdb__subcmd__help__subcmd__help"
                 ;;
             umdb__subcmd__help,run)
                 cmd="umdb__subcmd__help__subcmd__run"
+                ;;
+            umdb__subcmd__help,snapshot)
+                cmd="umdb__subcmd__help__subcmd__snapshot"
                 ;;
             *)
                 ;;
@@ -35,7 +41,7 @@ _umdb() {
 
     case "${cmd}" in
         umdb)
-            opts="-p -e -o -S -P -h -V --pid --hold --snapshot --execute --json --clear --help --version run help"
+            opts="-p -e -o -S -P -h -V --pid --hold --snapshot --sysroot --execute --json --clear --help --version snapshot run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -46,6 +52,10 @@ _umdb() {
                     return 0
                     ;;
                 -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -77,7 +87,7 @@ _umdb() {
             return 0
             ;;
         umdb__subcmd__help)
-            opts="run help"
+            opts="snapshot run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -105,6 +115,20 @@ _umdb() {
             return 0
             ;;
         umdb__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        umdb__subcmd__help__subcmd__snapshot)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -150,6 +174,36 @@ _umdb() {
                     return 0
                     ;;
                 --error-exitcode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        umdb__subcmd__snapshot)
+            opts="-p -o -h --pid --output --hold --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

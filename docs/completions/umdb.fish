@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_umdb_global_optspecs
-    string join \n p/pid= hold snapshot e/execute= json o= clear= S P= h/help V/version
+    string join \n p/pid= hold snapshot sysroot= e/execute= json o= clear= S P= h/help V/version
 end
 
 function __fish_umdb_needs_command
@@ -25,6 +25,7 @@ function __fish_umdb_using_subcommand
 end
 
 complete -c umdb -n "__fish_umdb_needs_command" -s p -l pid -d 'Looks at a process: at a frozen copy where that is possible, else it is stopped meanwhile' -r
+complete -c umdb -n "__fish_umdb_needs_command" -l sysroot -d 'Looks for the files of a core below a folder, such as the root of its container' -r -F
 complete -c umdb -n "__fish_umdb_needs_command" -s e -l execute -d 'Runs commands (separated by ;) and ends' -r
 complete -c umdb -n "__fish_umdb_needs_command" -s o -d 'Switches settings on (::set lists them), with commas between; +o switches them off' -r
 complete -c umdb -n "__fish_umdb_needs_command" -l clear -d 'Switches settings off, as +o does' -r
@@ -35,8 +36,13 @@ complete -c umdb -n "__fish_umdb_needs_command" -l json -d 'Answers in JSON, one
 complete -c umdb -n "__fish_umdb_needs_command" -s S -d 'Does not read ~/.umdbrc'
 complete -c umdb -n "__fish_umdb_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c umdb -n "__fish_umdb_needs_command" -s V -l version -d 'Print version'
+complete -c umdb -n "__fish_umdb_needs_command" -a "snapshot" -d 'Writes the heap of a process, and what belongs to it, to a file that opens like a core'
 complete -c umdb -n "__fish_umdb_needs_command" -a "run" -d 'Runs a program under libumem.so and looks at its heap when it ends'
 complete -c umdb -n "__fish_umdb_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c umdb -n "__fish_umdb_using_subcommand snapshot" -s p -l pid -d 'The process' -r
+complete -c umdb -n "__fish_umdb_using_subcommand snapshot" -s o -l output -d 'The file, compressed (zstd) when its name ends in .zst' -r -F
+complete -c umdb -n "__fish_umdb_using_subcommand snapshot" -l hold -d 'Stops the process until the file is written'
+complete -c umdb -n "__fish_umdb_using_subcommand snapshot" -s h -l help -d 'Print help'
 complete -c umdb -n "__fish_umdb_using_subcommand run" -s e -l execute -d 'Runs commands (separated by ;) and ends' -r
 complete -c umdb -n "__fish_umdb_using_subcommand run" -s o -d 'Switches settings on (::set lists them), with commas between; +o switches them off' -r
 complete -c umdb -n "__fish_umdb_using_subcommand run" -l clear -d 'Switches settings off, as +o does' -r
@@ -46,5 +52,6 @@ complete -c umdb -n "__fish_umdb_using_subcommand run" -l error-exitcode -d 'End
 complete -c umdb -n "__fish_umdb_using_subcommand run" -l json -d 'Answers in JSON, one object a command'
 complete -c umdb -n "__fish_umdb_using_subcommand run" -s S -d 'Does not read ~/.umdbrc'
 complete -c umdb -n "__fish_umdb_using_subcommand run" -s h -l help -d 'Print help'
-complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from run help" -f -a "run" -d 'Runs a program under libumem.so and looks at its heap when it ends'
-complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from snapshot run help" -f -a "snapshot" -d 'Writes the heap of a process, and what belongs to it, to a file that opens like a core'
+complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from snapshot run help" -f -a "run" -d 'Runs a program under libumem.so and looks at its heap when it ends'
+complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from snapshot run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

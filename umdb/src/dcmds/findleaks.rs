@@ -18,6 +18,8 @@ pub(super) const DCMD: Dcmd = Dcmd {
     name: "findleaks",
     group: Group::Leaks,
     address: Address::Optional,
+    address_name: "caller",
+    pipes: Some("the record of the oldest buffer of each group"),
     options: &[
         Opt::flag(
             'd',
@@ -59,6 +61,8 @@ With an address, only leaks whose stack holds this address, or a place in the
 function that begins there, are listed.
 
     > ::findleaks -d
+
+    > ::findleaks | ::bufctl -v
 
 When threads or memory could not be read, no verdict is given: the reasons are
 named, and what is listed may be wrong.";

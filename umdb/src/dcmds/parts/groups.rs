@@ -55,7 +55,7 @@ fn table(
         Kind::Audited => (
             "audited_buffers",
             cache_column(),
-            Column::right("bufctl", "BUFCTL", 16).padded(),
+            Column::right("bufctl", "BUFCTL", 16).padded().piped(),
         ),
     };
     let leaked = match shown {
