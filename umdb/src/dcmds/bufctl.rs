@@ -33,6 +33,10 @@ pub(super) const DCMD: Dcmd = Dcmd {
     operands: "",
     pipes: Some("bufctls"),
     columns: &[
+        (
+            "CONTENTS",
+            "where the contents log keeps what the buffer held when it was freed, for ::dump; else 0",
+        ),
         ("ADDR", "address of the record, or of the entry of the log"),
         ("BUFADDR", "address of the buffer"),
         (

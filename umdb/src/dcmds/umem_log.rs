@@ -81,7 +81,7 @@ fn columns() -> Vec<Column> {
 fn entry_at(cx: &Context<'_>, address: u64) -> Result<LogEntry, Error> {
     cx.heap.log_entry_at(address).ok_or_else(|| {
         Error::with_hint(
-            format!("umem_log: no entry of the transaction log is at {address:x}"),
+            format!("umem_log: no entry of a log is at {address:x}"),
             "::umem_log lists them",
         )
     })
@@ -135,11 +135,7 @@ mod tests {
         assert_eq!([lines[0], lines[1], lines[4]], [header, &newest, &oldest]);
         assert_eq!(shown(Some(first)), format!("{header}\n{oldest}\n"));
         let error = run_published(&builder, &DCMD, Some(first + 8), &[]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("no entry of the transaction log")
-        );
+        assert!(error.to_string().contains("no entry of a log"));
     }
 
     #[test]

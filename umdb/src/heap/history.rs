@@ -163,25 +163,48 @@ impl Heap {
         events
     }
 
-    /// The entry of the transaction log at an address.
+    /// The entry of a log at an address.
     #[must_use]
     pub fn log_entry_at(&self, address: u64) -> Option<LogEntry> {
-        let (start, entry) = self.find_log_entry(address)?;
+        let (start, entry, _) = self.find_log_entry(address)?;
         (start == address).then_some(entry)
     }
 
-    /// The entry of the transaction log that holds an address, and where it starts.
+    /// The entry of a log that holds an address, where it starts, and the kind of the log.
     #[must_use]
-    pub fn find_log_entry(&self, address: u64) -> Option<(u64, LogEntry)> {
-        let log = self.log(log_kind::TRANSACTION)?;
-        let distance = address.checked_sub(log.record.base)?;
-        if distance >= log.bytes() {
+    pub fn find_log_entry(&self, address: u64) -> Option<(u64, LogEntry, u32)> {
+        self.logs().0.iter().find_map(|log| {
+            let distance = address.checked_sub(log.record.base)?;
+            if distance >= log.bytes() {
+                return None;
+            }
+            let start = address - distance % u64::from(log.record.stride).max(1);
+            let entry: LogEntry = self.reader.one(start).ok()?;
+            (entry.sequence != 0 && log.entry_address(entry.sequence) == Some(start)).then_some((
+                start,
+                entry,
+                log.record.kind,
+            ))
+        })
+    }
+
+    /// Where the contents log keeps what a buffer held when it was freed last, and how many bytes; none when nothing was
+    /// saved, or the log has gone round since.
+    #[must_use]
+    pub fn saved_contents(&self, address: u64, record: &AuditRecord) -> Option<(u64, u64)> {
+        let slot = u64::from(record.contents).checked_sub(1)?;
+        let log = self.log(log_kind::CONTENTS)?;
+        let stride = u64::from(log.record.stride);
+        if slot >= log.record.capacity {
             return None;
         }
-        let start = address - distance % u64::from(log.record.stride).max(1);
-        let entry: LogEntry = self.reader.one(start).ok()?;
-        (entry.sequence != 0 && log.entry_address(entry.sequence) == Some(start))
-            .then_some((start, entry))
+        let at = log.record.base.wrapping_add(slot * stride);
+        let entry: LogEntry = self.reader.one(at).ok()?;
+        let is_it =
+            entry.sequence != 0 && entry.record == address && entry.time == record.free_time;
+        let header = self.reader.stride::<LogEntry>() as u64;
+        (is_it && entry.size <= stride.saturating_sub(header))
+            .then(|| (at.wrapping_add(header), entry.size))
     }
 
     /// The stack with an identifier; an empty one for zero. What was read is kept: many records share a stack.

@@ -1,12 +1,12 @@
 //! The model of synthetic heaps, whole and damaged.
 
-use umem_layout::{buffer_state, cache_flag};
+use umem_layout::{Log, LogEntry, Plain, buffer_state, cache_flag, log_kind};
 
 use crate::target::Memory;
 
 use super::{
     Location, Object,
-    synthetic::{Builder, DEBUG, victim},
+    synthetic::{Builder, DEBUG, ROOT, bytes_of, victim},
 };
 
 #[test]
@@ -121,6 +121,52 @@ fn rounds_of_magazines_are_free_and_counts_add_up() {
     assert_eq!(counts.rest(), counts.free);
     assert_eq!(heap.held_of(0).len(), 2);
     assert_eq!(heap.held_of(1).len(), 0);
+}
+
+#[test]
+fn what_a_freed_buffer_held_is_found_in_the_contents_log() {
+    let (mut builder, [.., freed]) = victim();
+    builder.publish();
+    let stride = size_of::<LogEntry>() + 16;
+    let base = builder.room(4 * stride);
+    let log = builder.room(size_of::<Log>());
+    let record = Log {
+        next: builder.root.logs,
+        kind: log_kind::CONTENTS,
+        stride: stride as u32,
+        base,
+        capacity: 4,
+        written: 2,
+        ..Log::ZERO
+    };
+    builder.image.write(log, bytes_of(&record));
+    let entry = LogEntry {
+        sequence: 2,
+        time: 0x410,
+        buffer: freed.address,
+        record: freed.record,
+        size: 16,
+        ..LogEntry::ZERO
+    };
+    let at = base + stride as u64;
+    builder.image.write(at, bytes_of(&entry));
+    builder
+        .image
+        .write(freed.record + 0x28, &2_u32.to_le_bytes());
+    builder.write_word(ROOT + 0xd8, log);
+    let saved = |builder: &Builder| {
+        let heap = builder.heap();
+        let object = heap.object_of_record(freed.record).unwrap();
+        let record = heap.record(object).unwrap().unwrap();
+        heap.saved_contents(freed.record, &record)
+    };
+    assert_eq!(
+        saved(&builder),
+        Some((at + size_of::<LogEntry>() as u64, 16))
+    );
+    // The log has gone round: the entry is of another free.
+    builder.write_word(at + 8, 0x500);
+    assert_eq!(saved(&builder), None);
 }
 
 #[test]

@@ -5,7 +5,11 @@
 
 use umem_layout::{Cache, buffer_state, policy, segment_kind, span_kind};
 
-use super::{context::Context, log::operation_name, record::is_held};
+use super::{
+    context::Context,
+    log::{log_name, operation_name},
+    record::is_held,
+};
 use crate::{
     heap::{Buffer, Location, Object},
     report::{Cell, Sentence},
@@ -247,7 +251,7 @@ fn record(cx: &Context<'_>, address: u64) -> Option<Answer> {
         let record = Some(Object::Block(block));
         return Some(Answer { sentence, record });
     }
-    if let Some((start, entry)) = cx.heap.find_log_entry(address) {
+    if let Some((start, entry, kind)) = cx.heap.find_log_entry(address) {
         let sentence = if start == address {
             is(address)
         } else {
@@ -257,7 +261,7 @@ fn record(cx: &Context<'_>, address: u64) -> Option<Answer> {
             sentence
                 .words("entry ")
                 .value("sequence", Cell::Number(entry.sequence))
-                .words(" of the transaction log: ")
+                .words(format!(" of the {} log: ", log_name(kind)))
                 .value("operation", Cell::text(operation_name(entry.operation)))
                 .words(" of buffer ")
                 .value("buffer", Cell::Address(entry.buffer)),

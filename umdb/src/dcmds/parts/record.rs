@@ -109,7 +109,7 @@ impl Context<'_> {
             Cell::Number(thread.into()),
             Cell::Address(heap.owner_address(object)),
             Cell::Address(self.log_entry(record.last_log)),
-            Cell::Address(record.contents.into()),
+            Cell::Address(self.contents(object, record)),
             heap.requested(object).map_or(Cell::Unknown, Cell::Bytes),
             Cell::text(state_name(heap.object_state(object))),
             Cell::text(family_name(heap.family(object))),
@@ -152,6 +152,13 @@ impl Context<'_> {
             Cell::text(family),
             Cell::text(name),
         ]
+    }
+
+    /// Address of what the buffer held when it was freed last, zero when that is not kept.
+    fn contents(&self, object: Object, record: &AuditRecord) -> u64 {
+        let address = self.heap.record_address(object);
+        let saved = address.and_then(|address| self.heap.saved_contents(address, record));
+        saved.map_or(0, |(address, _)| address)
     }
 
     /// Address of the log entry with a sequence number, zero when it is no longer there.
