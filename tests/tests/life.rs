@@ -62,7 +62,31 @@ fn all_threads_answer_to_setuid() {
 
 #[test]
 fn threads_that_have_ended_keep_nothing() {
-    need!(expect_ok_with_and_without_debugging(&["threads", "1000"]));
+    need!(expect_ok(&["threads", "25000"], &[]));
+    need!(expect_ok(
+        &["threads", "1000"],
+        &[("UMEM_DEBUG", "default"), ("UMEM_LOGGING", "transaction")]
+    ));
+}
+
+#[test]
+fn ten_thousand_forks() {
+    need!(expect_ok(&["storm", "10000"], &[]));
+    need!(expect_ok(&["storm", "500"], &[("UMEM_DEBUG", "default")]));
+}
+
+/// Once a magazine of the old size counted as one of the new, and its neighbour in memory was overwritten.
+#[test]
+fn magazines_grow_while_they_are_in_use() {
+    need!(expect_ok(
+        &["contend"],
+        &[("UMEM_OPTIONS", "reap_interval=1,max_contention=1")]
+    ));
+}
+
+#[test]
+fn counters_add_up_after_threads_freed_each_others_buffers() {
+    need!(expect_ok_with_and_without_debugging(&["sums"]));
 }
 
 #[test]

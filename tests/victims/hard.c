@@ -123,7 +123,7 @@ static void check_forks(void)
     pthread_t thread;
     for (int i = 0; i < 3; i++)
         pthread_create(&thread, NULL, exchange, NULL);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1000; i++) {
         int status;
         pid_t pid = fork();
         if (pid == 0)

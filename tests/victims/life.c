@@ -11,10 +11,14 @@
  *   alone    a program that has no threads has none of ours, whatever it frees
  *   back N   memory goes back within the interval, with N threads that do nothing
  *   keep     an idle thread keeps no more than UMEM_OPTIONS=perthread_cache allows
+ *   contend  threads wait for the same depots for some seconds, so that magazines grow while they are in use
  *   twice    a second free right after the first
+ *   storm N  N forks while threads allocate; parent and child go on
+ *   sums     32 threads free each other's buffers of all sizes; contents are right, and the counters add up
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -327,6 +331,134 @@ static void check_twice(char **arguments)
     free(buffer);
 }
 
+static void check_storm(char **arguments)
+{
+    pthread_t threads[2];
+    for (uintptr_t i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, churn_until_stopped, (void *)(i * 1000));
+    for (long i = atol(arguments[2]); i > 0; i--) {
+        churn((unsigned)i, 5);
+        pid_t child = fork();
+        if (child == 0) {
+            churn((unsigned)i, 20);
+            _exit(0);
+        }
+        int status;
+        if (child < 0 || waitpid(child, &status, 0) != child || status)
+            fail("a child failed");
+    }
+    stop = 1;
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* Batches of more than a magazine, so that each goes to the depot and back. */
+static void *contend(void *number)
+{
+    enum { BATCH = 300 };
+    unsigned char *held[BATCH];
+    for (unsigned tag = (unsigned)(uintptr_t)number; !stop; tag += 13) {
+        for (int i = 0; i < BATCH; i++) {
+            held[i] = malloc(40);
+            memset(held[i], (int)(tag + i), 40);
+        }
+        for (int i = 0; i < BATCH; i++)
+            if (held[i][0] != (unsigned char)(tag + i) || held[i][39] != (unsigned char)(tag + i))
+                fail("contents changed");
+        /* One more or less each time, so that magazines end up half full. */
+        for (int i = 0; i < BATCH; i++)
+            free(held[i]);
+        free(malloc(41 + tag % 7));
+    }
+    return NULL;
+}
+
+static void check_contend(void)
+{
+    enum { THREADS = 12 };
+    pthread_t threads[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, contend, (void *)(i * 17));
+    nap(4000);
+    stop = 1;
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+struct item {
+    size_t size;
+    uint64_t sum;
+    unsigned char bytes[];
+};
+
+enum { PLACES = 4096 };
+static struct item *places[PLACES];
+
+static uint64_t sum_of(const struct item *item)
+{
+    uint64_t sum = item->size;
+    /* The first and last bytes, and some between. */
+    for (size_t i = 0; i < item->size; i += i < 64 ? 1 : item->size / 50 + 1)
+        sum = sum * 31 + item->bytes[i];
+    return sum * 31 + item->bytes[item->size - 1];
+}
+
+static struct item *make_item(unsigned *seed)
+{
+    *seed = *seed * 1103515245u + 12345u;
+    size_t size = 1 + (*seed >> 4 & (*seed >> 28 ? 0x3ff : 0x3ffff));
+    struct item *item = malloc(sizeof *item + size);
+    if (!item)
+        fail("no memory");
+    item->size = size;
+    memset(item->bytes, (int)(*seed >> 16), size);
+    item->sum = sum_of(item);
+    return item;
+}
+
+static void end_item(struct item *item)
+{
+    if (item && item->sum != sum_of(item))
+        fail("contents changed");
+    free(item);
+}
+
+static void *exchange(void *number)
+{
+    unsigned seed = (unsigned)(uintptr_t)number * 7919 + 1;
+    for (int i = 0; i < 20000; i++) {
+        struct item *mine = make_item(&seed);
+        end_item(__atomic_exchange_n(&places[seed >> 8 & (PLACES - 1)], mine, __ATOMIC_ACQ_REL));
+    }
+    return NULL;
+}
+
+static void check_sums(void)
+{
+    enum { THREADS = 32 };
+    pthread_t threads[THREADS];
+    size_t before = 0, after = 0;
+    for (int round = 0; round < 2; round++) {
+        for (uintptr_t i = 0; i < THREADS; i++)
+            if (pthread_create(&threads[i], NULL, exchange, (void *)i))
+                fail("pthread_create");
+        for (int i = 0; i < THREADS; i++)
+            pthread_join(threads[i], NULL);
+        for (int i = 0; i < PLACES; i++) {
+            end_item(places[i]);
+            places[i] = NULL;
+        }
+        /* libc keeps some structures of the threads of the first round for the second. */
+        before = after;
+        after = mallinfo2().uordblks;
+    }
+    if (after != before) {
+        char text[100];
+        snprintf(text, sizeof text, "in use: %zu, then %zu", before, after);
+        fail(text);
+    }
+}
+
 int main(int count, char **arguments)
 {
     const char *what = count > 1 ? arguments[1] : "";
@@ -348,6 +480,12 @@ int main(int count, char **arguments)
         check_back(arguments);
     else if (!strcmp(what, "keep"))
         check_keep();
+    else if (!strcmp(what, "storm"))
+        check_storm(arguments);
+    else if (!strcmp(what, "sums"))
+        check_sums();
+    else if (!strcmp(what, "contend"))
+        check_contend();
     else if (!strcmp(what, "twice"))
         check_twice(arguments);
     else

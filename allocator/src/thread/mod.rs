@@ -472,6 +472,9 @@ fn exchange(entry: ThreadCacheRef) {
     entry.previous_rounds().set(0);
     entry.loaded().set(previous);
     entry.previous().set(loaded);
+    // Magazines of one cache may differ in size: see `update`.
+    let capacity = magazine(previous).map_or(0, |magazine| magazine.capacity().get());
+    entry.capacity().set(capacity);
     entry.loaded_rounds().set(previous_rounds);
     entry.previous_rounds().set(rounds);
 }
