@@ -226,6 +226,33 @@ fn the_process_runs_while_its_snapshot_is_looked_at() {
     session.ends();
 }
 
+/// What happens after the snapshot is not seen, until another one is taken.
+#[test]
+fn a_snapshot_is_of_one_moment_and_can_be_retaken() {
+    for how in ["--snapshot", "--hold"] {
+        let mut victim = need!(Victim::start("odd", &["threads"]));
+        let mut session = Session::open(&victim, how);
+        if how == "--snapshot" {
+            assert_eq!(victim.ask(b'l'), b'm');
+            session.ask("::findleaks", "1 buffer, 33 bytes");
+            session.ask("::snapshot\n::findleaks", "2 buffers, 66 bytes");
+        } else {
+            session.ask("::snapshot\n::findleaks", "1 buffer, 33 bytes");
+        }
+        session.ends();
+        expect_unharmed(&mut victim, how);
+    }
+    let victim = need!(Victim::start("odd", &["threads"]));
+    let core = umem_tests::cores::saved(&victim);
+    let answer = Umdb::core(core.path())
+        .exec("::snapshot")
+        .exec("::findleaks")
+        .run();
+    answer.expect_code(2);
+    assert!(answer.stdout.contains("1 buffer, 33 bytes"), "{answer}");
+    expect_complaint(&answer, &["snapshot"]);
+}
+
 /// What the process closes is closed, though a copy of it lives.
 #[test]
 fn a_snapshot_holds_no_files() {

@@ -8,7 +8,7 @@
  *   strict    a seccomp filter ends the process for clone
  *   threads   threads are born and die all the time
  *   exec      it calls execve all the time, beside other threads
- * Answers every byte on standard input with its successor (exec does not).
+ * Answers every byte on standard input with its successor (exec does not), and loses 33 bytes more for each 'l'.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -40,6 +40,8 @@ static void *ready(void *unused)
     char byte;
     write(1, "ready\n", 6);
     while (read(0, &byte, 1) == 1) {
+        if (byte == 'l')
+            lose();
         byte++;
         write(1, &byte, 1);
     }

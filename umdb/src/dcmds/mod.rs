@@ -40,6 +40,7 @@ mod regs;
 mod retained;
 pub mod set;
 mod sizeof;
+mod snapshot;
 mod sort;
 mod source;
 mod stack;
@@ -107,6 +108,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &retained::DCMD,
     &set::DCMD,
     &sizeof::DCMD,
+    &snapshot::DCMD,
     &sort::DCMD,
     &source::DCMD,
     &stack::DCMD,

@@ -243,6 +243,11 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                 self.session.has_quit.set(true);
                 Err(Error::Closed)
             }
+            Run::Again => {
+                self.session.has_quit.set(true);
+                self.session.state().again.set(true);
+                Err(Error::Closed)
+            }
             Run::Report(run) => run(&context, &invocation).and_then(|report| host.show(report)),
             Run::Filter(begin) => {
                 if link.filter.borrow().is_none() {

@@ -30,7 +30,7 @@ use crate::{
     report::Status,
 };
 pub use cli::command_line;
-use cli::{Options, Task};
+use cli::{Options, Task, What};
 use interrupt::{CANCEL, stoppable};
 use open::{Failure, Opened};
 use output::Output;
@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
         Task::Run(task) => run::run(task, &options.commands, &mut output),
         Task::Save(pid, how, file) => save::save(*pid, *how, file, &mut output),
         Task::Look(what) => match open::open(what) {
-            Ok(opened) => look(&opened, &options, &mut output).exit_code(),
+            Ok(opened) => look(opened, what, &options, &mut output).exit_code(),
             Err(failure) => fail(&failure, &mut output),
         },
     };
@@ -81,30 +81,71 @@ fn settings(options: &Options) -> Result<Rc<State>, ExitCode> {
     Ok(state)
 }
 
-/// Runs commands on a target: those given, else those of standard input.
-fn look(opened: &Opened, options: &Options, output: &mut Output) -> Status {
+/// Lines of commands; none where a person types them.
+type Source = Option<Box<dyn Iterator<Item = String>>>;
+
+fn source(options: &Options) -> Source {
+    if !options.commands.is_empty() {
+        return Some(Box::new(options.commands.clone().into_iter()));
+    }
+    if std::io::stdin().is_terminal() {
+        return None;
+    }
+    let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
+    Some(Box::new(
+        lines.map(|line| String::from_utf8_lossy(&line).into_owned()),
+    ))
+}
+
+/// Runs commands on a target: those given, else those of standard input. `::snapshot` opens it once more.
+fn look(mut opened: Opened, what: &What, options: &Options, output: &mut Output) -> Status {
+    let mut source = source(options);
+    let mut status = Status::Clean;
+    let mut reads_startup = options.reads_startup;
+    loop {
+        status = status.max(look_once(&opened, &mut source, reads_startup, output));
+        if !output.state().again.take() {
+            return status;
+        }
+        reads_startup = false;
+        if !matches!(what, What::Process(..)) {
+            output.error("snapshot: this is no live process", None);
+            status = status.max(Status::Failed);
+            continue;
+        }
+        // A process that is held can be attached to only when it was let go.
+        drop(opened);
+        opened = match open::open(what) {
+            Ok(opened) => opened,
+            Err(failure) => {
+                fail(&failure, output);
+                return status.max(Status::Failed);
+            }
+        };
+    }
+}
+
+fn look_once(
+    opened: &Opened,
+    source: &mut Source,
+    reads_startup: bool,
+    output: &mut Output,
+) -> Status {
     let notes = opened.target.notes.iter();
     notes.for_each(|note| output.error(note, None));
     let mut session = session(opened, output);
-    let is_asked = options.commands.is_empty() && std::io::stdin().is_terminal();
-    if !is_asked {
+    if source.is_some() {
         announce(opened, &session, output);
     }
-    if options.reads_startup && startup::run(&session, output) == Outcome::Quit {
+    if reads_startup && startup::run(&session, output) == Outcome::Quit {
         return session.status();
     }
-    if !options.commands.is_empty() {
-        run_lines(&session, options.commands.iter().cloned(), output);
-    } else if is_asked {
-        session = session.interactive();
-        prompt::run(&session, &opened.target.warnings, output);
-    } else {
-        let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
-        run_lines(
-            &session,
-            lines.map(|line| String::from_utf8_lossy(&line).into_owned()),
-            output,
-        );
+    match source {
+        Some(lines) => run_lines(&session, lines, output),
+        None => {
+            session = session.interactive();
+            prompt::run(&session, &opened.target.warnings, output);
+        }
     }
     session.status()
 }

@@ -136,6 +136,10 @@ fn look(target: Target, commands: &[String], output: &mut Output) -> (Option<Exi
                 commands
             };
             run_lines(&session, commands.iter().cloned(), output);
+            if output.state().again.take() {
+                output.error("snapshot: the program stands at its end", None);
+                session.worsen(Status::Failed);
+            }
             let status = session.status();
             (opened.target.finish(), status)
         }

@@ -64,6 +64,8 @@ pub enum Run {
     Filter(BeginFilter),
     /// It ends the session.
     Quit,
+    /// It ends the session about this target; another one begins about what has become of it.
+    Again,
 }
 
 /// Makes a filter for a pipe.

@@ -37,6 +37,8 @@ pub struct State {
     pub prompt: RefCell<String>,
     /// The file that commands and answers are copied to, as `::log` sets it.
     pub log: RefCell<Option<String>>,
+    /// The session is to begin anew about the same process.
+    pub again: Cell<bool>,
     /// Variables by name.
     variables: RefCell<BTreeMap<String, u64>>,
 }
@@ -68,6 +70,7 @@ impl Default for State {
             traces: Cell::new(false),
             prompt: RefCell::new("> ".to_owned()),
             log: RefCell::default(),
+            again: Cell::new(false),
             variables: RefCell::default(),
         }
     }

@@ -72,7 +72,7 @@ fn run_hosted(
             }
             filter.finish(&context)
         }
-        Run::Quit => Ok(Report::default()),
+        Run::Quit | Run::Again => Ok(Report::default()),
     }
 }
 
