@@ -365,10 +365,12 @@ pub fn revalidate() -> bool {
     }
     let now = object::unloads();
     ASKING.store(false, Ordering::Release);
-    if UNLOADS_SEEN.swap(now, Ordering::AcqRel) == now {
+    if UNLOADS_SEEN.load(Ordering::Acquire) == now {
         return false;
     }
+    // First forgotten, then seen: who finds the number unchanged must not meet rules from before.
     rules::forget();
+    UNLOADS_SEEN.store(now, Ordering::Release);
     true
 }
 

@@ -156,7 +156,12 @@ pub(super) fn generation() -> u64 {
 
 /// Forgets all rules: entries of an older generation no longer match, whenever they are written.
 pub(super) fn forget() {
-    GENERATION.fetch_add(1, Ordering::AcqRel);
+    // Entries tell generations apart by their last 16 bits; when those come round the old entries must be gone.
+    if GENERATION.fetch_add(1, Ordering::AcqRel) & 0xffff == 0xffff {
+        CACHE
+            .iter()
+            .for_each(|entry| entry.store(0, Ordering::Relaxed));
+    }
 }
 
 /// A rule as the cache holds it.
@@ -223,8 +228,12 @@ pub(super) fn lookup(generation: u64, frame: Frame) -> Packed {
 #[cold]
 #[inline(never)]
 fn learn(entry: &AtomicU64, tag: u64, pc: usize) -> Packed {
-    let word = tag << RULE_BITS | encode(read_tables(pc));
-    entry.store(word, Ordering::Relaxed);
+    let rule = read_tables(pc);
+    let word = tag << RULE_BITS | encode(rule);
+    // Where there is no object now (code of a just-in-time compiler) one may be loaded later.
+    if rule != Rule::None || object_of(pc).is_some() {
+        entry.store(word, Ordering::Relaxed);
+    }
     Packed(word)
 }
 
