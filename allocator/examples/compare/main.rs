@@ -74,7 +74,10 @@ const DEBUGGERS: &[Contender] = &[
         "heaptrack",
         &["heaptrack", "-o", "/tmp/umem-compare-heaptrack"],
     ),
-    wrapped("memcheck", &["valgrind", "-q", "--leak-check=no"]),
+    wrapped(
+        "memcheck",
+        &["valgrind", "-q", "--leak-check=no", "--trace-children=yes"],
+    ),
 ];
 const FOLDERS: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
 /// The allocator under test is found beside this program.
