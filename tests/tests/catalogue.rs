@@ -225,11 +225,14 @@ fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     rest.split_whitespace().next()
 }
 
-/// Frames outside of `main`, and outside of a thread's function, differ between systems; so does the number of the process.
+/// Frames outside of `main`, and outside of a thread's function, differ between systems; so does the number of the process. Lines of the
+/// victim are left out.
 fn without_start_files(text: &str) -> String {
     let mut kept = String::new();
     let mut outside = false;
     for line in text.lines() {
+        // A new kind moves the lines of those behind it.
+        let line = line.split(" at misuse.c:").next().unwrap_or(line);
         if !line.starts_with("    ") {
             outside = false;
         }
