@@ -45,9 +45,11 @@ pub struct Leaks {
     bits: Bits,
 }
 
-/// What of the live objects is asked for.
+/// What of the allocated objects is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alive {
+    /// All that are allocated, lost ones as well.
+    Allocated,
     /// All of them.
     Reachable,
     /// Those to which only pointers into the middle lead.
@@ -160,7 +162,7 @@ fn group(
 }
 
 impl Leaks {
-    /// Live objects grouped by cache and stack; the groups have no members listed.
+    /// Objects grouped by cache and stack; the groups have no members listed.
     ///
     /// # Errors
     /// When it was cancelled.
@@ -170,11 +172,11 @@ impl Leaks {
         which: Alive,
         cancel: &Cancel,
     ) -> Result<Vec<Group>, Cancelled> {
-        let without = match which {
-            Alive::Reachable => 0,
-            Alive::Interior => START,
+        let (wanted, without) = match which {
+            Alive::Allocated => (CANDIDATE, 0),
+            Alive::Reachable => (CANDIDATE | MARKED, 0),
+            Alive::Interior => (CANDIDATE | MARKED, START),
         };
-        let wanted = CANDIDATE | MARKED;
         let mut census = Census::default();
         let mut found = Vec::new();
         for (index, slab) in (0..).zip(&heap.slabs) {

@@ -9,6 +9,7 @@ pub mod by_thread;
 mod census;
 pub mod coverage;
 mod dominators;
+pub mod growth;
 pub mod leaks;
 mod lost;
 mod mark;

@@ -12,6 +12,7 @@ mod count;
 // A file is called as its command, and there is a command `::dcmds`.
 #[allow(clippy::module_inception)]
 mod dcmds;
+mod diff;
 mod dis;
 mod dump;
 mod echo;
@@ -81,6 +82,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &bufctl_audit::DCMD,
     &count::DCMD,
     &dcmds::DCMD,
+    &diff::DCMD,
     &dis::DCMD,
     &dump::DCMD,
     &echo::DCMD,
