@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Makes a process with BUFFERS live buffers of MEAN bytes in the mean (see `heap`) and 10,004 lost ones from 20 sites, runs
-//! umdb on it and on its core, each ROUNDS times in turn with a read of the core by two threads, and prints medians.
+//! umdb on it and on its core, each ROUNDS times in turn with a read of the core by two threads, and prints medians: of the
+//! time from start to last line, and of processor time, which says more on a machine that others use.
 
 mod heap;
 
@@ -57,34 +58,40 @@ fn run(buffers: usize, mean: usize, rounds: usize, command: &str) -> Result<(), 
         ("no debugging", None),
     ] {
         let mut process = start(&library, &place, buffers, mean, debug)?;
-        let live = measure(rounds, || {
-            umdb_on(&umdb, &["-p", &process.id().to_string()], command)
-        });
+        let pid = process.id().to_string();
+        let live = measure(rounds, || umdb_on(&umdb, &["-p", &pid], command))?;
         let core = dump(&mut process, &place)?;
         let size = fs::metadata(&core)?.len();
-        let held = held_bytes(&core)?;
-        let mut read = Vec::new();
+        let mut reads = Vec::new();
         let on_core = measure(rounds, || {
             let begun = Instant::now();
+            let before = processor_time(libc::RUSAGE_SELF);
             read_all(&core)?;
-            read.push(begun.elapsed());
+            let processor = processor_time(libc::RUSAGE_SELF).saturating_sub(before);
+            reads.push(Run {
+                wall: begun.elapsed(),
+                processor,
+                memory: 0,
+            });
             umdb_on(&umdb, &[core.to_string_lossy().as_ref()], command)
-        });
-        let (live, on_core) = (live?, on_core?);
-        let read = median(&mut read);
+        })?;
+        let read = Run::medians(&reads);
         println!(
-            "{label}: {buffers} buffers of {mean}, core {} MB ({} MB on disk), {command}\n\
-             live     {:7.3} s  peak {} MB\n\
-             core     {:7.3} s  peak {} MB of its own\n\
-             read     {:7.3} s  by two threads; core / read {:.1}",
-            size >> 20,
-            held >> 20,
-            live.0.as_secs_f64(),
-            live.1 >> 10,
-            on_core.0.as_secs_f64(),
-            on_core.1 >> 10,
-            read.as_secs_f64(),
-            on_core.0.as_secs_f64() / read.as_secs_f64(),
+            "{label}: {buffers} buffers of {mean}, core {} MB, {command}",
+            size >> 20
+        );
+        for (what, run) in [("live", live), ("core", on_core), ("read", read)] {
+            println!(
+                "{what}  {:8.3} s  processor {:8.3} s  own memory {:5} MB",
+                run.wall.as_secs_f64(),
+                run.processor.as_secs_f64(),
+                run.memory >> 10
+            );
+        }
+        println!(
+            "core / read: {:.1}, processor {:.1}",
+            on_core.wall.as_secs_f64() / read.wall.as_secs_f64(),
+            on_core.processor.as_secs_f64() / read.processor.as_secs_f64()
         );
         fs::remove_file(core)?;
     }
@@ -141,38 +148,75 @@ fn dump(process: &mut Child, place: &Path) -> Result<PathBuf, Box<dyn Error>> {
         .ok_or_else(|| "no core: see /proc/sys/kernel/core_pattern".into())
 }
 
-/// The median of some runs, and the most memory that one used.
+/// What a run took.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    wall: Duration,
+    processor: Duration,
+    /// Of its own at its peak, in KiB.
+    memory: u64,
+}
+
+impl Run {
+    /// The medians of some runs, and the most memory.
+    fn medians(runs: &[Self]) -> Self {
+        let median = |of: fn(&Self) -> Duration| {
+            let mut times: Vec<Duration> = runs.iter().map(of).collect();
+            times.sort_unstable();
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        };
+        Self {
+            wall: median(|run| run.wall),
+            processor: median(|run| run.processor),
+            memory: runs.iter().map(|run| run.memory).max().unwrap_or(0),
+        }
+    }
+}
+
 fn measure(
     rounds: usize,
-    mut run: impl FnMut() -> Result<(Duration, u64), Box<dyn Error>>,
-) -> Result<(Duration, u64), Box<dyn Error>> {
-    let runs = (0..rounds).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
-    let most = runs.iter().map(|run| run.1).max().unwrap_or(0);
-    Ok((
-        median(&mut runs.into_iter().map(|run| run.0).collect::<Vec<_>>()),
-        most,
-    ))
+    run: impl FnMut() -> Result<Run, Box<dyn Error>>,
+) -> Result<Run, Box<dyn Error>> {
+    let runs = std::iter::repeat_with(run)
+        .take(rounds)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Run::medians(&runs))
 }
 
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// Processor time of us or of our children so far.
+fn processor_time(who: libc::c_int) -> Duration {
+    // SAFETY: an all-zero rusage is valid, and the call only writes to it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &mut usage);
+        usage
+    };
+    let time = |time: libc::timeval| {
+        Duration::from_micros(time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
-/// Time from start to last line, and memory of its own at its peak in KiB.
-fn umdb_on(umdb: &Path, target: &[&str], command: &str) -> Result<(Duration, u64), Box<dyn Error>> {
+/// Runs umdb from its start to its last line.
+fn umdb_on(umdb: &Path, target: &[&str], command: &str) -> Result<Run, Box<dyn Error>> {
     let begun = Instant::now();
+    let before = processor_time(libc::RUSAGE_CHILDREN);
     let mut child = Command::new(umdb)
         .args(target)
         .args(["-e", command])
         .stdout(Stdio::null())
         .spawn()?;
-    let mut most = 0;
+    let mut memory = 0;
     while child.try_wait()?.is_none() {
-        most = most.max(own_memory(child.id()));
+        memory = memory.max(own_memory(child.id()));
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok((begun.elapsed(), most))
+    let processor = processor_time(libc::RUSAGE_CHILDREN).saturating_sub(before);
+    Ok(Run {
+        wall: begun.elapsed(),
+        processor,
+        memory,
+    })
 }
 
 /// Anonymous memory of a process in KiB: pages of a mapped core are not its own.
@@ -183,12 +227,6 @@ fn own_memory(pid: u32) -> u64 {
         .find_map(|line| line.strip_prefix("RssAnon:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
         .unwrap_or(0)
-}
-
-/// Bytes of a file that are on disk.
-fn held_bytes(path: &Path) -> Result<u64, Box<dyn Error>> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(fs::metadata(path)?.blocks() * 512)
 }
 
 /// Looks at every word of a file, by two threads.
