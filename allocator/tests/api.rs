@@ -439,7 +439,7 @@ fn new_arena() -> ArenaRef {
         release: None,
         source: 0,
     };
-    arena::create(&blueprint, 0, 0).expect("memory")
+    arena::create(&blueprint, 0, 0, 0).expect("memory")
 }
 
 proptest! {

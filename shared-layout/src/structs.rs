@@ -283,8 +283,10 @@ published! {
         0x2b8 release: u64,
         /// [`Segment`] behind which next fit goes on, or zero.
         0x2c0 rotor: u64,
+        /// Address of the links of its quantum caches, for one quantum, two, and so on, or zero.
+        0x2c8 quantum_caches: u64,
         /// Zero.
-        0x2c8 reserved: [u64; 3],
+        0x2d0 reserved: [u64; 2],
     }
 
     /// A boundary tag: a span of an arena, or a piece of one.

@@ -16,8 +16,8 @@ unsafe fn arena_of(arena: *mut c_void) -> ArenaRef {
     unsafe { ArenaRef::from_address(arena.expose_provenance()) }
 }
 
-/// Creates an arena. Null when there is no memory, or the quantum is no power of two. `quantum_cache_max` is taken and has no effect:
-/// there are no quantum caches, instant fit serves small ranges.
+/// Creates an arena. Null when there is no memory, or the quantum is no power of two. Ranges of up to
+/// `quantum_cache_max`, but no more than 16 quanta, get quantum caches.
 ///
 /// # Safety
 /// `name` is null or a C string; the functions do what is asked of them.
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn vmem_create(
     import: Option<Import>,
     release: Option<Release>,
     source: *mut c_void,
-    _quantum_cache_max: usize,
+    quantum_cache_max: usize,
     _flags: c_int,
 ) -> *mut c_void {
     let blueprint = Blueprint {
@@ -41,7 +41,12 @@ pub unsafe extern "C" fn vmem_create(
         release,
         source: source.expose_provenance(),
     };
-    match arena::create(&blueprint, base.expose_provenance(), size) {
+    match arena::create(
+        &blueprint,
+        base.expose_provenance(),
+        size,
+        quantum_cache_max,
+    ) {
         Some(arena) => pointer(arena.address()),
         None => core::ptr::null_mut(),
     }
@@ -139,7 +144,11 @@ pub unsafe extern "C" fn vmem_xalloc(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vmem_xfree(arena: *mut c_void, address: *mut c_void, size: usize) {
     // SAFETY: promised by the caller.
-    unsafe { vmem_free(arena, address, size) }
+    arena::free_constrained(
+        unsafe { arena_of(arena) },
+        address.expose_provenance(),
+        size,
+    );
 }
 
 /// 1 when a range lies wholly in one span of an arena.

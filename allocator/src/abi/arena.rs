@@ -5,15 +5,18 @@
 
 use super::reap;
 use crate::{
+    cache,
     debug::message::{Text, note, tell},
     init,
-    raw::{ArenaRef, Cell, byte},
+    raw::{ArenaRef, CacheRef, Cell, ThreadCacheRef, byte, word},
     sys::process,
-    vmem::{self, BadFree, Blueprint, Fit, Piece, Request},
+    thread,
+    vmem::{self, BadFree, Blueprint, Fit, Piece, Request, arenas},
 };
 use core::{
     ffi::c_int,
     fmt::{self, Write},
+    sync::atomic::Ordering,
 };
 use umem_layout::segment_kind;
 
@@ -65,7 +68,13 @@ fn panic(what: fmt::Arguments<'_>) -> ! {
 }
 
 /// Creates an arena with a first span, unless both numbers are zero. None: no memory, or the quantum is no power of two.
-pub fn create(blueprint: &Blueprint<'_>, base: usize, size: usize) -> Option<ArenaRef> {
+/// Ranges of up to `quantum_cache_max` get quantum caches.
+pub fn create(
+    blueprint: &Blueprint<'_>,
+    base: usize,
+    size: usize,
+    quantum_cache_max: usize,
+) -> Option<ArenaRef> {
     if !init::ensure() || !blueprint.quantum.is_power_of_two() {
         return None;
     }
@@ -74,7 +83,85 @@ pub fn create(blueprint: &Blueprint<'_>, base: usize, size: usize) -> Option<Are
         vmem::destroy_foreign(arena);
         return None;
     }
+    create_quantum_caches(arena, blueprint.name, quantum_cache_max);
     Some(arena)
+}
+
+// ---- quantum caches ----
+
+/// Most quantum caches of an arena, as in libumem.
+const QUANTUM_CACHES: usize = 16;
+
+/// Without memory for them the arena serves all ranges itself.
+fn create_quantum_caches(arena: ArenaRef, name: &[u8], most: usize) {
+    let quantum = arena.quantum().get() as usize;
+    let count = (most / quantum).min(QUANTUM_CACHES);
+    if count == 0 {
+        return;
+    }
+    let Some(table) = vmem::alloc(arenas().internal, count * size_of::<u64>(), 64) else {
+        return;
+    };
+    let table = table.start().get() as usize;
+    for index in 0..count {
+        let size = (index + 1) * quantum;
+        let mut full = Text::<32>::new();
+        let kept = core::str::from_utf8(name).unwrap_or("arena");
+        let _ = write!(full, "{}_{size}", kept.get(..20).unwrap_or(kept));
+        let cache = cache::create_quantum(arena, full.as_bytes(), size);
+        // SAFETY: the table has `count` words and is not published yet.
+        unsafe { word(table, index) }.set(cache.map_or(0, CacheRef::link));
+    }
+    arena.quantum_cache_max().set((count * quantum) as u64);
+    arena
+        .quantum_caches()
+        .store(table as u64, Ordering::Release);
+}
+
+fn end_quantum_caches(arena: ArenaRef) {
+    let quantum = arena.quantum().get() as usize;
+    let most = arena.quantum_cache_max().get() as usize;
+    for size in (quantum..=most).step_by(quantum) {
+        if let Some(cache) = quantum_cache(arena, size) {
+            thread::withdraw(cache);
+            cache::end_quantum(cache);
+        }
+    }
+    let table = arena.quantum_caches().get() as usize;
+    if table != 0 {
+        arena.quantum_cache_max().set(0);
+        arena.quantum_caches().set(0);
+        vmem::free(arenas().internal, table);
+    }
+}
+
+/// Gives the ranges in the depots back to the arena. False: it has no quantum caches.
+fn reap_quantum_caches(arena: ArenaRef) -> bool {
+    let quantum = arena.quantum().get() as usize;
+    let most = arena.quantum_cache_max().get() as usize;
+    (quantum..=most)
+        .step_by(quantum)
+        .filter_map(|size| quantum_cache(arena, size))
+        .for_each(cache::reap);
+    most != 0
+}
+
+/// The cache that serves ranges of a size.
+fn quantum_cache(arena: ArenaRef, size: usize) -> Option<CacheRef> {
+    if size == 0 || size > arena.quantum_cache_max().get() as usize {
+        return None;
+    }
+    let index = size.div_ceil(arena.quantum().get() as usize) - 1;
+    let table = arena.quantum_caches().load(Ordering::Acquire) as usize;
+    // SAFETY: the table has one word for each quantum up to `quantum_cache_max`: zero or a cache that ends with the arena.
+    unsafe { CacheRef::from_link(word(table, index).get()) }
+}
+
+/// The calling thread's magazines of a quantum cache.
+fn magazines(cache: CacheRef) -> Option<ThreadCacheRef> {
+    let slot = cache.thread_slot().get().checked_sub(1)?;
+    thread::register(thread::local());
+    thread::fast_cache(slot as usize).filter(|_| thread::keeps(cache))
 }
 
 /// Ends an arena. What is still allocated is told.
@@ -83,6 +170,7 @@ pub fn create(blueprint: &Blueprint<'_>, base: usize, size: usize) -> Option<Are
 /// [`create`] made the arena, and nobody uses it any more.
 pub unsafe fn destroy(arena: ArenaRef) {
     let name = Name::of(arena);
+    end_quantum_caches(arena);
     let leaked = vmem::destroy_foreign(arena);
     if leaked != 0 {
         note(format_args!(
@@ -129,7 +217,22 @@ pub struct Constraints {
 
 /// Allocates a range. Zero: there is none.
 pub fn allocate(arena: ArenaRef, size: usize, flags: c_int) -> usize {
-    allocate_constrained(arena, size, &Constraints::default(), flags)
+    let any_place = flags & (VM_BESTFIT | VM_FIRSTFIT | VM_NEXTFIT) == 0;
+    let Some(cache) = quantum_cache(arena, size) else {
+        return allocate_constrained(arena, size, &Constraints::default(), flags);
+    };
+    let cached = magazines(cache)
+        .filter(|_| any_place)
+        .and_then(|entry| thread::pop(entry).or_else(|| thread::reload(cache, entry)));
+    if let Some(start) = cached {
+        return start;
+    }
+    let whole = cache.buffer_size().get() as usize;
+    let start = allocate_constrained(arena, whole, &Constraints::default(), flags);
+    if start != 0 {
+        cache.allocs().fetch_add(1, Ordering::Relaxed);
+    }
+    start
 }
 
 /// Allocates a range that meets constraints. Zero: there is none.
@@ -143,7 +246,9 @@ pub fn allocate_constrained(
         return fail(arena, size, flags);
     };
     let attempt = || vmem::alloc_request(arena, &request, size, fit_for(flags), flags);
-    let found = attempt().or_else(|| reap::request().then(attempt)?);
+    let found = attempt()
+        .or_else(|| reap_quantum_caches(arena).then(attempt)?)
+        .or_else(|| reap::request().then(attempt)?);
     match found {
         Some(segment) => segment.start().get() as usize,
         None => fail(arena, size, flags),
@@ -201,8 +306,23 @@ fn request_for(arena: ArenaRef, size: usize, wanted: &Constraints) -> Option<Req
     (wanted.maximum == 0 || request.maximum != 0).then_some(request)
 }
 
-/// Frees a range, which was allocated with this size.
+/// Frees a range that [`allocate`] gave for this size.
 pub fn free(arena: ArenaRef, start: usize, size: usize) {
+    let Some(cache) = quantum_cache(arena, size) else {
+        return free_constrained(arena, start, size);
+    };
+    let kept = magazines(cache).is_some_and(|entry| {
+        !thread::is_last_freed(entry, start)
+            && (thread::push(entry, start) || thread::drain(cache, entry, start))
+    });
+    if !kept {
+        free_constrained(arena, start, cache.buffer_size().get() as usize);
+        cache.frees().fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Frees a range that [`allocate_constrained`] gave for this size.
+pub fn free_constrained(arena: ArenaRef, start: usize, size: usize) {
     let name = || Name::of(arena);
     match vmem::free_exact(arena, start, size) {
         Ok(()) => {}

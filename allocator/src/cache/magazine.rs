@@ -1,6 +1,6 @@
 //! The depot of a cache: magazines that threads exchange.
 
-use super::slab;
+use super::{quantum, slab};
 use crate::{
     debug::{buffer::Buffer, tuning},
     raw::{CacheRef, Cell, MagazineRef, word},
@@ -168,6 +168,10 @@ fn flush(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
             .filter(|buffer| buffer.cache == cache)
     };
     let count = rounds.min(magazine.capacity().get()) as usize;
+    if quantum::is_quantum(cache) {
+        let wrong = (0..count).filter(|&index| !quantum::give_back(cache, address(index)));
+        return wrong.for_each(|index| crate::debug::report::late_free(address(index), cache));
+    }
     let mut done = 0;
     while done < count {
         done += slab::give_back_run(cache, count - done, |index| buffer(done + index));

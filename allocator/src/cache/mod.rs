@@ -22,6 +22,7 @@ mod constructed;
 mod list;
 mod magazine;
 mod object;
+mod quantum;
 mod sizes;
 mod slab;
 
@@ -31,6 +32,7 @@ pub use magazine::{
     get_empty, get_full, magazine_bytes, put_empty, put_full, reap, round, top, update,
 };
 pub use object::{Blueprint, Refusal, create_object, end_object};
+pub use quantum::{create_quantum, end_quantum};
 pub use sizes::{
     CLASSES, LARGEST, aligned_class, class_count, class_for, class_of_unit, class_size, classes,
     configure, entry_offset, initialize, slot_of_class,

@@ -183,6 +183,7 @@ handle! {
         policy: AtomicU32,
         quantum: AtomicU64,
         quantum_cache_max: AtomicU64,
+        quantum_caches: AtomicU64,
         segments: AtomicU64,
         in_use: AtomicU64,
         total: AtomicU64,

@@ -436,6 +436,58 @@ static void check_fits(void)
     vmem_destroy(arena);
 }
 
+/* Numbers, not memory: who has each is kept here. */
+enum { IDS = 40000, ID_QUANTUM = 4 };
+static int taken[IDS * 2];
+static vmem_t *ids;
+
+static void *use_ids(void *seed)
+{
+    unsigned state = (unsigned)(uintptr_t)seed;
+    struct { uintptr_t start; size_t size; } held[50] = {{0, 0}};
+    for (int i = 0; i < 20000; i++) {
+        state = state * 1103515245u + 12345u;
+        unsigned at = (state >> 16) % 50;
+        if (held[at].size) {
+            for (size_t j = 0; j < held[at].size; j++)
+                CHECK(__atomic_exchange_n(&taken[held[at].start + j], 0, __ATOMIC_RELAXED) == 1);
+            vmem_free(ids, (void *)held[at].start, held[at].size);
+        }
+        held[at].size = 1 + (state >> 8) % 30;
+        held[at].start = (uintptr_t)vmem_alloc(ids, held[at].size, VM_NOSLEEP | (state & 0x80 ? VM_BESTFIT : 0));
+        CHECK(held[at].start != 0 && held[at].start % ID_QUANTUM == 0);
+        for (size_t j = 0; j < held[at].size; j++)
+            CHECK(__atomic_exchange_n(&taken[held[at].start + j], 1, __ATOMIC_RELAXED) == 0);
+    }
+    for (int at = 0; at < 50; at++)
+        if (held[at].size) {
+            for (size_t j = 0; j < held[at].size; j++)
+                __atomic_store_n(&taken[held[at].start + j], 0, __ATOMIC_RELAXED);
+            vmem_free(ids, (void *)held[at].start, held[at].size);
+        }
+    return NULL;
+}
+
+/* Ranges of up to four quanta come from magazines; no number is given out twice, and all are back at the end. */
+static void check_quantum_caches(void)
+{
+    for (int round = 0; round < 3; round++) {
+        pthread_t threads[4];
+        ids = vmem_create("ids", (void *)(uintptr_t)ID_QUANTUM, IDS, ID_QUANTUM, NULL, NULL, NULL, 4 * ID_QUANTUM, VM_NOSLEEP);
+        CHECK(ids != NULL);
+        for (uintptr_t i = 0; i < 4; i++)
+            pthread_create(&threads[i], NULL, use_ids, (void *)(i * 31 + 1));
+        use_ids((void *)777);
+        for (int i = 0; i < 4; i++)
+            pthread_join(threads[i], NULL);
+        /* A constrained range is the arena's own matter. */
+        void *range = vmem_xalloc(ids, 8, 8, 0, 0, NULL, NULL, VM_NOSLEEP);
+        CHECK(range != NULL);
+        vmem_xfree(ids, range, 8);
+        vmem_destroy(ids);
+    }
+}
+
 static void check_constraints(void)
 {
     vmem_t *arena = vmem_create("constraints", base, 1 << 20, 8, NULL, NULL, NULL, 0, VM_NOSLEEP);
@@ -642,6 +694,7 @@ int main(int count, char **arguments)
     check_threads();
     check_injection();
     check_fits();
+    check_quantum_caches();
     check_constraints();
     check_heap();
     check_fork();
