@@ -1,6 +1,6 @@
 //! Rounds of magazines: free buffers that their slabs count as allocated.
 
-use umem_layout::{Magazine, Thread, ThreadCache, buffer_state, thread_state};
+use umem_layout::{Magazine, Thread, ThreadCache, buffer_state, policy, thread_state};
 
 use super::{Heap, Location};
 use crate::layout::Damage;
@@ -41,8 +41,9 @@ impl Heap {
             let list = self
                 .reader
                 .list(head, |magazine: &Magazine| magazine.next, |_| None);
+            let has_ranges = self.has_ranges(cache);
             for (address, magazine) in self.damage.listed(list) {
-                self.add_rounds(address, magazine.rounds);
+                self.add_rounds(address, magazine.rounds, has_ranges);
             }
         }
     }
@@ -85,8 +86,9 @@ impl Heap {
                 Ok(record) => record,
                 Err(damage) => return self.damage.add(damage),
             };
-            let rounds = self.add_rounds(record.loaded, record.loaded_rounds)
-                + self.add_rounds(record.previous, record.previous_rounds);
+            let has_ranges = cache.is_some_and(|cache| self.has_ranges(cache as usize));
+            let rounds = self.add_rounds(record.loaded, record.loaded_rounds, has_ranges)
+                + self.add_rounds(record.previous, record.previous_rounds, has_ranges);
             let is_used = record.loaded | record.previous | record.allocs | record.frees != 0;
             if let Some(cache) = cache.filter(|_| is_used) {
                 self.held.push(Held {
@@ -100,10 +102,19 @@ impl Heap {
         }
     }
 
+    /// Whether the rounds of a cache are ranges of an arena, which need not be addresses.
+    fn has_ranges(&self, cache: usize) -> bool {
+        let cache = self.caches.get(cache);
+        cache.is_some_and(|cache| cache.record.policy & policy::QUANTUM != 0)
+    }
+
     /// Notes that the rounds of a magazine are free, and returns how many they are.
-    fn add_rounds(&mut self, magazine: u64, rounds: u32) -> u64 {
+    fn add_rounds(&mut self, magazine: u64, rounds: u32, are_ranges: bool) -> u64 {
         if magazine == 0 || rounds == 0 {
             return 0;
+        }
+        if are_ranges {
+            return u64::from(rounds.min(ROUNDS_MAX));
         }
         let implausible = |detail: String| Damage::Implausible {
             what: "a magazine".into(),
