@@ -3,7 +3,7 @@
 //! The handlers are registered by the library's constructor, early, because the handler registered first
 //! prepares last. A fork in a signal handler leaves the locks alone that the interrupted code holds.
 //!
-//! `_Fork` and clone run no handlers. Their child finds a word at zero that the kernel has wiped, at its first call that
+//! `_Fork` runs no handlers; the library's own does what they do ([`around`]). clone runs none either: its child finds a word at zero that the kernel has wiped, at its first call that
 //! leaves the fast path, and then frees the locks that threads held which it does not have. What those threads were
 //! changing at that moment stays half done.
 #![allow(unsafe_code)]
@@ -18,7 +18,7 @@ use crate::{
     thread, unwind, vmem,
 };
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use umem_layout::{Plain, Span, span_kind};
+use umem_layout::{Plain, Span, ready, span_kind};
 
 /// Address of a word that is zero in a child that has not run [`child`]; zero while there is none.
 static WITNESS: AtomicUsize = AtomicUsize::new(0);
@@ -46,6 +46,24 @@ unsafe extern "C" fn child() {
     process::forget_own_id();
     for_each_lock(sync::release_after_fork);
     settle();
+}
+
+/// Runs a function that forks without handlers, with what the handlers do around it.
+pub fn around(fork: impl FnOnce() -> i32) -> i32 {
+    if root().state().load(Ordering::Acquire) != ready::READY {
+        return fork();
+    }
+    // SAFETY: the three handlers, in the order in which fork calls them.
+    unsafe {
+        prepare();
+        let result = fork();
+        if result == 0 {
+            child();
+        } else {
+            parent();
+        }
+        result
+    }
 }
 
 /// What is left to do in a child, whose locks are free.

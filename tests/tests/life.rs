@@ -34,12 +34,14 @@ fn expect_ok_with_and_without_debugging(args: &[&str]) -> Outcome<()> {
 
 #[test]
 fn a_signal_handler_may_fork() {
-    need!(expect_ok_with_and_without_debugging(&["handler"]));
+    need!(expect_ok(&["handler", "500"], &[]));
+    need!(expect_ok(&["handler", "50"], &[("UMEM_DEBUG", "default")]));
 }
 
 #[test]
 fn a_child_of_a_fork_without_handlers_can_allocate() {
-    need!(expect_ok_with_and_without_debugging(&["_fork"]));
+    need!(expect_ok(&["_fork", "300"], &[]));
+    need!(expect_ok(&["_fork", "20"], &[("UMEM_DEBUG", "default")]));
 }
 
 /// Debugged caches take locks at every call, so that the handler soon meets one that its own thread holds.

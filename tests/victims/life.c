@@ -2,8 +2,8 @@
 /*
  * The life of a process around the allocator, one situation an argument. Each ends with "ok" or says what broke.
  *
- *   handler  fork in a handler of a signal that interrupts the allocator again and again
- *   _fork    children of _Fork, which runs no handlers, while threads allocate; they allocate as well
+ *   handler N  N times fork in a handler of a signal that interrupts the allocator again and again
+ *   _fork N  N children of _Fork, which runs no handlers, while threads allocate; they allocate as well
  *   malloc   malloc in such a handler: not allowed; ends with a message where the allocator was interrupted
  *   last     the main thread leaves by pthread_exit; the process ends with its last thread, and soon
  *   setuid   setuid, for which libc asks every thread
@@ -88,6 +88,13 @@ static void churn(unsigned seed, int rounds)
 
 static volatile int forks;
 
+/* The next signal comes so many microseconds later: it is asked for when the last one was served, so that what it
+   interrupts makes progress however long that takes. */
+static void tick_in(long microseconds)
+{
+    setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, microseconds}}, NULL);
+}
+
 static void reap(pid_t child)
 {
     int status;
@@ -112,22 +119,22 @@ static void fork_in_handler(int signal)
     if (child > 0)
         reap(child);
     forks++;
+    tick_in(1000);
 }
 
 static void ticking(void (*handler)(int), long microseconds)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
-    struct itimerval timer = {{0, microseconds}, {0, microseconds}};
-    setitimer(ITIMER_REAL, &timer, NULL);
+    tick_in(microseconds);
 }
 
-static void check_handler(void)
+static void check_handler(char **arguments)
 {
     ticking(fork_in_handler, 1000);
-    for (unsigned seed = 1; forks < 500; seed++)
+    for (unsigned seed = 1; forks < atoi(arguments[2]); seed++)
         churn(seed, 2000);
-    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+    tick_in(0);
 }
 
 static volatile int stop;
@@ -139,12 +146,12 @@ static void *churn_until_stopped(void *seed)
     return NULL;
 }
 
-static void check_bare_fork(void)
+static void check_bare_fork(char **arguments)
 {
     pthread_t threads[3];
     for (uintptr_t i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, churn_until_stopped, (void *)(i * 1000));
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < atoi(arguments[2]); i++) {
         churn((unsigned)i, 50);
         pid_t child = _Fork();
         if (child == 0) {
@@ -162,7 +169,8 @@ static void malloc_in_handler(int signal)
 {
     (void)signal;
     for (int i = 0; i < 20; i++)
-        free(malloc(200000));
+        free(malloc(64));
+    tick_in(200);
 }
 
 static void check_malloc_in_handler(void)
@@ -170,7 +178,8 @@ static void check_malloc_in_handler(void)
     ticking(malloc_in_handler, 200);
     for (unsigned seed = 1; seed < 100000; seed++)
         for (int i = 0; i < 1000; i++)
-            free(malloc(200000));
+            free(malloc(64));
+    tick_in(200);
 }
 
 static void *last_thread(void *nothing)
@@ -463,9 +472,9 @@ int main(int count, char **arguments)
 {
     const char *what = count > 1 ? arguments[1] : "";
     if (!strcmp(what, "handler"))
-        check_handler();
+        check_handler(arguments);
     else if (!strcmp(what, "_fork"))
-        check_bare_fork();
+        check_bare_fork(arguments);
     else if (!strcmp(what, "malloc"))
         check_malloc_in_handler();
     else if (!strcmp(what, "last"))

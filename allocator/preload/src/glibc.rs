@@ -1,8 +1,13 @@
-//! What glibc exports beside the malloc family: statistics, trimming, tuning.
+//! What glibc exports beside the malloc family: statistics, trimming, tuning, `_Fork`.
 
-use core::{ffi::c_int, fmt::Write};
+use core::{
+    ffi::c_int,
+    fmt::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use umem_core::{
     debug::message::Text,
+    fork,
     stats::{self, Totals},
     sys::process,
 };
@@ -101,5 +106,37 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
         0
     } else {
         -1
+    }
+}
+
+// ---- _Fork ----
+
+type Fork = unsafe extern "C" fn() -> c_int;
+/// libc's `_Fork`, zero before it was looked for or when there is none.
+static FORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks for libc's `_Fork`, from the library's constructor: a signal handler, in which `_Fork` is allowed, must not.
+pub fn look_for_fork() {
+    // SAFETY: the name ends with a zero byte.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"_Fork".as_ptr()) };
+    FORK.store(found.expose_provenance(), Ordering::Release);
+}
+
+/// `_Fork(3)`, with the allocator at rest while the process is copied: libc's runs no handlers of pthread_atfork.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _Fork() -> c_int {
+    const ENOSYS: c_int = 38;
+    // SAFETY: zero or the address of libc's function.
+    let next = unsafe { core::mem::transmute::<usize, Option<Fork>>(FORK.load(Ordering::Acquire)) };
+    match next {
+        // SAFETY: promised by the caller.
+        Some(next) => fork::around(|| unsafe { next() }),
+        None => {
+            process::set_errno(ENOSYS);
+            -1
+        }
     }
 }

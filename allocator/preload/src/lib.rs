@@ -28,6 +28,7 @@ static CONSTRUCTOR: extern "C" fn() = {
     extern "C" fn construct() {
         umem_core::init::ensure();
         umem_core::fork::register();
+        glibc::look_for_fork();
         #[cfg(target_arch = "x86_64")]
         cxx::look_for_replacements();
     }
