@@ -30,7 +30,7 @@ pub fn now() -> u64 {
     }
 }
 
-/// Goes over to the counter, if it can be trusted. Called once, before there are records; [`measure`] has to follow.
+/// Goes over to the counter, if it can be trusted. Called once, before there are records; `measure` has to follow.
 pub fn initialize() {
     if !clock::counter_is_trusted() {
         return;
