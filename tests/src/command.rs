@@ -2,15 +2,15 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 
@@ -18,7 +18,7 @@ use nix::{
 pub const WATCHDOG: Duration = Duration::from_secs(30);
 
 /// What a command left behind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// How it ended.
     pub status: ExitStatus,
@@ -65,14 +65,27 @@ pub fn run(command: &mut Command) -> Answer {
 /// # Panics
 /// When it takes longer than `limit`: it is killed, and that is a failure.
 pub fn run_with(command: &mut Command, input: &str, limit: Duration) -> Answer {
+    try_run_with(command, input, limit)
+        .unwrap_or_else(|answer| panic!("{command:?}: still running after {limit:?}\n{answer}"))
+}
+
+/// Runs a command to its end; `input` is its standard input.
+///
+/// The command leads a process group of its own, and what is left of the group when the command has ended is killed.
+///
+/// # Errors
+/// What it said until it was killed, when it takes longer than `limit`.
+pub fn try_run_with(command: &mut Command, input: &str, limit: Duration) -> Result<Answer, Answer> {
     let mut child = command
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stdout = collect(child.stdout.take().expect("stdout is piped"));
-    let stderr = collect(child.stderr.take().expect("stderr is piped"));
+    let group = pid_of(&child);
+    let stdout = Collector::of(child.stdout.take().expect("stdout is piped"));
+    let stderr = Collector::of(child.stderr.take().expect("stderr is piped"));
     // A command that ends without reading closes the pipe; that is its right.
     let _ = child
         .stdin
@@ -80,16 +93,17 @@ pub fn run_with(command: &mut Command, input: &str, limit: Duration) -> Answer {
         .expect("stdin is piped")
         .write_all(input.as_bytes());
     let ended = wait(child, limit);
-    let answer = Answer {
-        status: ended.unwrap_or_else(|status| status),
-        stdout: stdout.join().expect("stdout is read"),
-        stderr: stderr.join().expect("stderr is read"),
+    // Mostly there is nobody left.
+    let _ = killpg(group, Signal::SIGKILL);
+    let answer = |status| Answer {
+        status,
+        stdout: stdout.text(),
+        stderr: stderr.text(),
     };
-    assert!(
-        ended.is_ok(),
-        "{command:?}: still running after {limit:?}\n{answer}"
-    );
-    answer
+    match ended {
+        Ok(status) => Ok(answer(status)),
+        Err(status) => Err(answer(status)),
+    }
 }
 
 /// Waits for a child; one that lives longer than `limit` is killed, and its status is the error.
@@ -116,11 +130,36 @@ pub fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a process identifier is positive"))
 }
 
-fn collect(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What could be read before an error is what a test wants to see.
-        let _ = stream.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// How long a pipe may stay open after its command has ended: a process that left the group may hold it for ever.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Reads a pipe on a thread of its own.
+struct Collector {
+    read: Arc<Mutex<Vec<u8>>>,
+    closed: mpsc::Receiver<()>,
+}
+
+impl Collector {
+    fn of(mut stream: impl Read + Send + 'static) -> Self {
+        let read = Arc::<Mutex<Vec<u8>>>::default();
+        let (sender, closed) = mpsc::channel();
+        let shared = Arc::clone(&read);
+        thread::spawn(move || {
+            let mut bytes = [0; 1 << 16];
+            // What could be read before an error is what a test wants to see.
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                let mut all = shared.lock().expect("no reader panics");
+                all.extend_from_slice(&bytes[..count]);
+            }
+            drop(sender);
+        });
+        Self { read, closed }
+    }
+
+    /// All that came until the pipe was closed, or until that took too long.
+    fn text(&self) -> String {
+        let _ = self.closed.recv_timeout(LATE);
+        let read = self.read.lock().expect("no reader panics");
+        String::from_utf8_lossy(&read).into_owned()
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::{fs, panic, process::Command, time::Duration};
 
-use nix::sys::signal::{Signal, kill};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use umem_tests::{command, cores, image::Image, need, need_program, victim::Victim};
 
 #[test]
@@ -13,6 +16,19 @@ fn what_hangs_is_killed_and_fails() {
         "",
         Duration::from_millis(50),
     );
+}
+
+#[test]
+fn what_outlives_a_command_does_not_hold_it_up() {
+    // The first stays in the command's group, the second leaves it and keeps the pipe.
+    for left in ["sleep 1000 &", "setsid sleep 1000 &"] {
+        let script = format!("{left} echo $!; echo done >&2");
+        let answer = command::run(Command::new("sh").args(["-c", &script]));
+        assert_eq!(answer.stderr, "done\n");
+        let left: i32 = answer.stdout.trim().parse().expect("its number");
+        // Gone, or ended here.
+        let _ = kill(Pid::from_raw(left), Signal::SIGKILL);
+    }
 }
 
 #[test]

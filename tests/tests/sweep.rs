@@ -36,7 +36,10 @@ fn programs() -> Vec<PathBuf> {
 }
 
 /// Runs a program in an empty folder of its own, which is its home as well.
-fn run(program: &Path, argument: &str, env: &[(&str, &str)]) -> Answer {
+///
+/// # Errors
+/// What it said until then, when it does not end.
+fn run(program: &Path, argument: &str, env: &[(&str, &str)]) -> Result<Answer, Answer> {
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
     let mut command = Command::new(program);
     scrub(&mut command)
@@ -47,7 +50,7 @@ fn run(program: &Path, argument: &str, env: &[(&str, &str)]) -> Answer {
         .env("TERM", "dumb")
         .current_dir(folder.path())
         .stdin(Stdio::null());
-    command::run_with(&mut command, "", LIMIT)
+    command::try_run_with(&mut command, "", LIMIT)
 }
 
 fn differs(program: &Path, argument: &str, env: &[(&str, &str)]) -> Option<String> {
@@ -59,16 +62,15 @@ fn differs(program: &Path, argument: &str, env: &[(&str, &str)]) -> Option<Strin
         .collect();
     // Some say something else now and then: another process, a time. What two runs without the library disagree on proves nothing.
     for _ in 0..3 {
-        let plain = run(program, argument, &[]);
-        let answer = run(program, argument, &with);
-        let same = answer.status == plain.status
-            && answer.stdout == plain.stdout
-            && answer.stderr == plain.stderr;
-        if same {
-            return None;
-        }
-        let again = run(program, argument, &[]);
-        if again.stdout == plain.stdout && again.stderr == plain.stderr {
+        // One that waits for something by itself says nothing of the library.
+        let plain = run(program, argument, &[]).ok()?;
+        let answer = match run(program, argument, &with) {
+            Ok(answer) if answer == plain => return None,
+            Ok(answer) => answer.to_string(),
+            Err(answer) => format!("still running after {LIMIT:?}\n{answer}"),
+        };
+        let again = run(program, argument, &[]).ok()?;
+        if again == plain {
             return Some(format!(
                 "{} {argument} {env:?}\nwithout: {plain}\nwith: {answer}",
                 program.display()
