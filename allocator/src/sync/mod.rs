@@ -7,15 +7,70 @@
 //! there; the word's owner tells, and the process ends with a message instead of hanging. fork, which POSIX allows there, leaves
 //! such locks to the interrupted code, in both processes ([`acquire_for_fork`]).
 
+mod protocol;
+
 use crate::sys::{futex, process};
 use core::sync::atomic::{AtomicU32, Ordering};
+use protocol::{FREE, Word};
 
-const FREE: u32 = 0;
-/// Set while a thread may be asleep on the word. Identifiers of threads are below 2^22.
-const WAITED: u32 = 1 << 31;
-/// Set while a lock is held for a fork.
-const FORKED: u32 = 1 << 30;
-const SPINS: u32 = 64;
+impl Word for AtomicU32 {
+    const SPINS: u32 = 64;
+
+    #[inline(always)]
+    fn load(&self) -> u32 {
+        self.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u32) {
+        self.store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn fetch_or(&self, bits: u32) {
+        self.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn swap(&self, value: u32, order: Ordering) -> u32 {
+        self.swap(value, order)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, old: u32, new: u32, order: Ordering) -> bool {
+        self.compare_exchange(old, new, order, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[inline(always)]
+    fn own_id() -> u32 {
+        process::own_id()
+    }
+
+    fn sleep(&self, expected: u32) {
+        futex::wait(self, expected);
+    }
+
+    fn wake(&self) {
+        futex::wake_one(self);
+    }
+
+    fn pause(spin: u32) {
+        core::hint::spin_loop();
+        if spin == Self::SPINS / 2 {
+            process::yield_now();
+        }
+    }
+
+    #[cold]
+    fn waits_for_itself() -> ! {
+        process::write_error(
+            b"umem allocator: a signal handler called the allocator, which it had interrupted. \
+malloc(3) and its kin are not async-signal-safe; see signal-safety(7).\n",
+        );
+        process::abort()
+    }
+}
 
 /// A held lock; dropping it lets go.
 pub struct Guard<'a> {
@@ -29,17 +84,6 @@ impl Drop for Guard<'_> {
     }
 }
 
-#[inline]
-fn try_acquire(word: &AtomicU32) -> bool {
-    word.compare_exchange(
-        FREE,
-        process::own_id(),
-        Ordering::Acquire,
-        Ordering::Relaxed,
-    )
-    .is_ok()
-}
-
 /// Takes the lock, waiting as long as it is held.
 #[inline]
 pub fn lock(word: &AtomicU32) -> Guard<'_> {
@@ -50,9 +94,9 @@ pub fn lock(word: &AtomicU32) -> Guard<'_> {
 /// Takes the lock and says whether another thread held it at the first try.
 #[inline]
 pub fn lock_counting(word: &AtomicU32) -> (Guard<'_>, bool) {
-    let contended = !try_acquire(word);
+    let contended = !protocol::try_acquire(word);
     if contended {
-        wait_for(word);
+        protocol::wait_for(word);
     }
     (Guard { word }, contended)
 }
@@ -60,29 +104,21 @@ pub fn lock_counting(word: &AtomicU32) -> (Guard<'_>, bool) {
 /// Takes the lock without a guard.
 #[inline]
 pub fn acquire(word: &AtomicU32) {
-    if !try_acquire(word) {
-        wait_for(word);
+    if !protocol::try_acquire(word) {
+        protocol::wait_for(word);
     }
 }
 
 /// Takes a lock before a fork, but not when the calling thread holds it already: code that a signal handler has
 /// interrupted does, and goes on with it afterwards.
 pub fn acquire_for_fork(word: &AtomicU32) {
-    if !is_own(word.load(Ordering::Relaxed)) {
-        acquire(word);
-        word.fetch_or(FORKED, Ordering::Relaxed);
-    }
+    protocol::acquire_for_fork(word);
 }
 
 /// Lets go, in parent and child, of what [`acquire_for_fork`] took. What it left alone belongs to the calling thread, which
 /// has another identifier in the child.
 pub fn release_after_fork(word: &AtomicU32) {
-    let value = word.load(Ordering::Relaxed);
-    if value & FORKED != 0 {
-        unlock(word);
-    } else if value != FREE && !is_own(value) {
-        word.store(process::own_id(), Ordering::Relaxed);
-    }
+    protocol::release_after_fork(word);
 }
 
 /// Frees a lock in a process in which its holder does not exist.
@@ -93,66 +129,11 @@ pub fn reset(word: &AtomicU32) {
 /// Lets go of a lock taken by [`acquire`].
 #[inline]
 pub fn unlock(word: &AtomicU32) {
-    if word.swap(FREE, Ordering::Release) & WAITED != 0 {
-        futex::wake_one(word);
-    }
+    protocol::release(word);
 }
 
-/// Whether a word's value says that the calling thread holds it.
-fn is_own(value: u32) -> bool {
-    value & !(WAITED | FORKED) == process::own_id()
-}
-
-#[cold]
-fn wait_for(word: &AtomicU32) {
-    for spin in 0..SPINS {
-        if word.load(Ordering::Relaxed) == FREE && try_acquire(word) {
-            return;
-        }
-        core::hint::spin_loop();
-        if spin == SPINS / 2 {
-            process::yield_now();
-        }
-    }
-    sleep_for(word);
-}
-
-/// Whoever wakes up cannot know whether others sleep, so it takes the word with the bit set.
-fn sleep_for(word: &AtomicU32) {
-    loop {
-        let value = word.load(Ordering::Relaxed);
-        if value == FREE {
-            let mine = process::own_id() | WAITED;
-            if word
-                .compare_exchange(FREE, mine, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-            {
-                return;
-            }
-            continue;
-        }
-        if is_own(value) {
-            waits_for_itself();
-        }
-        let waited = value | WAITED;
-        if value == waited
-            || word
-                .compare_exchange(value, waited, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
-            futex::wait(word, waited);
-        }
-    }
-}
-
-#[cold]
-fn waits_for_itself() -> ! {
-    process::write_error(
-        b"umem allocator: a signal handler called the allocator, which it had interrupted. \
-malloc(3) and its kin are not async-signal-safe; see signal-safety(7).\n",
-    );
-    process::abort()
-}
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
