@@ -209,6 +209,21 @@ fn block_arenas() -> [ArenaRef; BLOCK_ARENAS] {
     [arenas().oversize, arenas().memalign]
 }
 
+/// Checks all blocks and reports what is damaged. Returns how many are.
+pub(crate) fn verify_blocks(entry: Entry) -> usize {
+    let mut damaged = 0;
+    for arena in block_arenas() {
+        vmem::for_each_allocated(arena, |block| {
+            if let Err(damage) = buffer::check_any_block(block) {
+                let subject = block_subject(block, block.buffer().get() as usize);
+                report::report(&damage, &subject, &thread::call_for_report(entry));
+                damaged += 1;
+            }
+        });
+    }
+    damaged
+}
+
 pub(crate) fn block_at(address: usize) -> Option<(ArenaRef, SegmentRef)> {
     let starts_at = |start| {
         block_arenas()
@@ -336,29 +351,71 @@ fn may_resize_buffer(address: usize, how: Return, entry: Entry) -> bool {
 // ---- blocks that wait ----
 
 mod quarantine {
-    //! Freed blocks wait as well: their first bytes hold the free pattern, the pages behind them are given back and read as zero.
-    //! Both are looked at before the address space is used again, so that a late write is found, and a second free is known for
-    //! what it is.
+    //! Freed blocks wait as well: they hold the free pattern, of the largest only the first bytes; the pages behind them are given back
+    //! and read as zero. Both are looked at before the address space is used again, so that a late write is found, and a
+    //! second free is known for what it is.
 
     use super::*;
     use crate::{raw::Global, sync};
     use core::sync::atomic::AtomicU32;
 
-    /// Blocks that wait at most: address space, and a few pages each.
+    /// Blocks that wait at most.
     const BLOCKS: usize = 32;
+    /// Bytes of pages that they keep at most.
+    const KEPT: usize = 32 << 20;
 
+    /// Addresses of an arena and of a segment of it.
+    type Waiting = (usize, usize);
+
+    /// Those that wait, the oldest at `first`.
     struct Ring {
-        blocks: [(usize, usize); BLOCKS],
-        next: usize,
+        blocks: [Waiting; BLOCKS],
+        first: usize,
+        count: usize,
+        kept: usize,
     }
 
     static LOCK: AtomicU32 = AtomicU32::new(0);
     static RING: Global<Ring> = Global::new(Ring {
         blocks: [(0, 0); BLOCKS],
-        next: 0,
+        first: 0,
+        count: 0,
+        kept: 0,
     });
 
-    /// Takes a freed block in; the one that has waited longest goes back to its arena.
+    fn block_of(waiting: Waiting) -> (ArenaRef, SegmentRef) {
+        // SAFETY: the ring holds addresses of an arena and of an allocated segment of it.
+        unsafe {
+            (
+                ArenaRef::from_address(waiting.0),
+                SegmentRef::from_address(waiting.1),
+            )
+        }
+    }
+
+    impl Ring {
+        /// Takes a block in, unless there is no room.
+        fn push(&mut self, waiting: Waiting, bytes: usize) -> bool {
+            let has_room = self.count == 0 || self.count < BLOCKS && self.kept + bytes <= KEPT;
+            if has_room {
+                self.blocks[(self.first + self.count) % BLOCKS] = waiting;
+                self.count += 1;
+                self.kept += bytes;
+            }
+            has_room
+        }
+
+        /// Takes the block out that has waited longest.
+        fn pop(&mut self) -> (ArenaRef, SegmentRef) {
+            let oldest = block_of(self.blocks[self.first % BLOCKS]);
+            self.first = (self.first + 1) % BLOCKS;
+            self.count -= 1;
+            self.kept -= buffer::kept_of_block(oldest.1);
+            oldest
+        }
+    }
+
+    /// Takes a freed block in; those that have waited longest go back to their arenas.
     pub fn put(arena: ArenaRef, block: SegmentRef, entry: Entry) {
         let flags = u32::from(block.flags().get());
         if root().options().quarantine_bytes == 0 || flags & cache_flag::DEADBEEF == 0 {
@@ -368,23 +425,19 @@ mod quarantine {
         block
             .state()
             .store(buffer_state::QUARANTINED, Ordering::Release);
-        let oldest = {
-            let _guard = sync::lock(&LOCK);
-            // SAFETY: the lock is held; nothing else refers to the ring.
-            let ring = unsafe { &mut *RING.get() };
-            let at = ring.next % BLOCKS;
-            ring.next = ring.next.wrapping_add(1);
-            core::mem::replace(&mut ring.blocks[at], (arena.address(), block.address()))
-        };
-        if oldest.0 != 0 {
-            // SAFETY: the ring holds addresses of an arena and of an allocated segment of it.
-            let (arena, block) = unsafe {
-                (
-                    ArenaRef::from_address(oldest.0),
-                    SegmentRef::from_address(oldest.1),
-                )
+        let waiting = (arena.address(), block.address());
+        let bytes = buffer::kept_of_block(block);
+        loop {
+            let oldest = {
+                let _guard = sync::lock(&LOCK);
+                // SAFETY: the lock is held; nothing else refers to the ring.
+                let ring = unsafe { &mut *RING.get() };
+                if ring.push(waiting, bytes) {
+                    return;
+                }
+                ring.pop()
             };
-            leave(arena, block, entry);
+            leave(oldest.0, oldest.1, entry);
         }
     }
 

@@ -30,6 +30,16 @@ pub mod feature {
 
 /// Free fill, in 64-bit units.
 pub const FREE_PATTERN: u64 = 0xdead_beef_dead_beef;
+
+/// Bytes at the start of a freed block of `size` bytes that hold [`FREE_PATTERN`]; the rest reads as zero, since its pages were
+/// given back. Refilling a page costs less than having the kernel clear a new one, so all but the largest are filled.
+#[must_use]
+pub const fn filled_of_block(size: usize) -> usize {
+    const WHOLE: usize = 16 << 20;
+    const HEAD: usize = 64 << 10;
+    if size <= WHOLE { size } else { HEAD }
+}
+
 /// Fill of a buffer that was just allocated.
 pub const UNINITIALIZED_PATTERN: u64 = 0xbadd_cafe_badd_cafe;
 /// First word of the trailer while the buffer is free; while it is allocated the upper half holds the

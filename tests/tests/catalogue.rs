@@ -106,8 +106,14 @@ const KINDS: &[(&str, &[&str])] = &[
         &["wrong_cache", "free_of_object", "cache_free_of_malloc"],
     ),
     (TWICE, &["cache_twice"]),
-    (REDZONE, &["cache_past", "verify_past", "verify_object"]),
-    (MODIFIED, &["verify_after"]),
+    (
+        REDZONE,
+        &["cache_past", "verify_past", "verify_object", "verify_large"],
+    ),
+    (
+        MODIFIED,
+        &["verify_after", "verify_after_large", "verify_after_huge"],
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -132,6 +132,9 @@ void look(void) { ((size_t (*)(void))find("umem_verify"))(); }
 void verify_past(void) { char *p = make(24); if (wrong) p[24] = 'x'; look(); }
 void verify_after(void) { char *p = make(24); drop(p); if (wrong) p[23] = 'x'; look(); }
 void verify_object(void) { void *c = cache("one"); char *p = cache_make(c); if (wrong) p[40] = 1; look(); }
+void verify_large(void) { char *p = make(300000); if (wrong) p[300000] = 1; look(); }
+void verify_after_large(void) { char *p = make(300000); drop(p); if (wrong) p[299999] = 1; look(); }
+void verify_after_huge(void) { char *p = make(40000000); drop(p); if (wrong) p[39999999] = 1; look(); }
 
 /* For other settings than the catalogue's. */
 void past_far_off(void) { past(100, 130, 'x'); }
@@ -153,6 +156,7 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(never_allocated), K(free_of_new), K(free_of_new_array), K(delete_of_malloc), K(delete_of_new_array), K(delete_array_of_new),
     K(delete_of_large_malloc), K(realloc_of_new), K(free_of_umem), K(umem_free_of_malloc), K(wrong_size), K(wrong_size_large),
     K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc), K(verify_past), K(verify_after), K(verify_object),
+    K(verify_large), K(verify_after_large), K(verify_after_huge),
     { 0, 0 }, /* the rest is not listed */
     K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler),
 };

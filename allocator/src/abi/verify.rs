@@ -1,7 +1,7 @@
 //! umem_verify(3): a look at every buffer, at a moment that the program chooses.
 
 use crate::{
-    cache,
+    cache, checked,
     debug::{
         buffer::{self, Buffer},
         report::{self, Subject},
@@ -13,7 +13,7 @@ use crate::{
     vmem,
 };
 
-/// Checks everything. Returns how many buffers are damaged.
+/// Checks all buffers of caches and all blocks. Returns how many are damaged.
 pub fn all(entry: Entry) -> usize {
     if !init::ensure() {
         return 0;
@@ -24,7 +24,7 @@ pub fn all(entry: Entry) -> usize {
             damaged += usize::from(!is_whole(cache::buffer_of(slab, index), entry));
         }
     });
-    damaged
+    damaged + checked::verify_blocks(entry)
 }
 
 fn is_whole(buffer: Option<Buffer>, entry: Entry) -> bool {

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use umem_layout::{
     AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
     TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag, decode_redzone,
-    error_code, family, operation, redzone_word,
+    error_code, family, filled_of_block, operation, redzone_word,
 };
 
 /// A chunk of a slab.
@@ -637,20 +637,25 @@ fn check_block_tail(block: SegmentRef) -> Result<(), Damage> {
     check_behind(start, requested, end, trailer, record)
 }
 
-/// Bytes of a freed block that hold the free pattern; the pages behind them are given back.
-const BLOCK_FILL: usize = 64 << 10;
-/// Bytes of a freed block that are looked at.
-const BLOCK_CHECK: usize = 4 << 20;
+/// Bytes of a freed block that are looked at; reading what was given back costs a fault a page.
+const BLOCK_CHECK: usize = 1 << 30;
 
+/// Start of a freed block, end of the free pattern, end of what is to read as zero.
 fn block_fill(block: SegmentRef) -> (usize, usize, usize) {
     let start = block.start().get() as usize;
     let end = block_end(block, u32::from(block.flags().get()));
-    (start, end, (start + BLOCK_FILL).min(end))
+    (start, start + filled_of_block(end - start), end)
+}
+
+/// Bytes of a freed block that keep their pages.
+pub fn kept_of_block(block: SegmentRef) -> usize {
+    let (start, filled, _) = block_fill(block);
+    filled - start
 }
 
 /// Fills a block that was freed.
 pub fn fill_block(block: SegmentRef) {
-    let (start, end, filled) = block_fill(block);
+    let (start, filled, end) = block_fill(block);
     fill_words(start, filled - start, FREE_PATTERN);
     // SAFETY: whole pages of a block in transit, which nobody needs any more.
     if filled < end && !unsafe { memory::purge(filled, end - filled) } {
@@ -663,10 +668,10 @@ pub fn fill_block(block: SegmentRef) {
 /// # Errors
 /// What was found damaged.
 pub fn check_freed_block(block: SegmentRef) -> Result<(), Damage> {
-    let (start, end, filled) = block_fill(block);
+    let (start, filled, end) = block_fill(block);
     let parts = [
         (start, filled, FREE_PATTERN),
-        (filled, end.min(filled + BLOCK_CHECK), 0),
+        (filled, end.min(start + BLOCK_CHECK).max(filled), 0),
     ];
     for (from, to, pattern) in parts {
         if let Some(offset) = first_other_word(from, to - from, pattern) {
@@ -678,6 +683,28 @@ pub fn check_freed_block(block: SegmentRef) -> Result<(), Damage> {
         }
     }
     Ok(())
+}
+
+/// Checks a block whatever its state is, as [`check_any`] does a buffer.
+///
+/// # Errors
+/// What was found damaged.
+pub fn check_any_block(block: SegmentRef) -> Result<(), Damage> {
+    let (state, bounds) = (block.state(), || {
+        (
+            block.start().get(),
+            block.requested().get(),
+            block.record().alloc_time().get(),
+        )
+    });
+    let before = (state.load(Ordering::Acquire), bounds());
+    let found = match before.0 {
+        buffer_state::ALLOCATED => check_block_tail(block),
+        buffer_state::QUARANTINED => check_freed_block(block),
+        _ => Ok(()),
+    };
+    let is_same = || (state.load(Ordering::Acquire), bounds()) == before;
+    found.or_else(|damage| if is_same() { Err(damage) } else { Ok(()) })
 }
 
 fn log_block(block: SegmentRef, owner: u64, call: &Call, operation: u32) {

@@ -25,6 +25,7 @@ mod fit;
 mod program;
 mod region;
 mod segment;
+mod visit;
 
 pub use arena::{
     Arenas, BadFree, alloc, arenas, around, contains_block, create, create_all, extend, find,
@@ -39,6 +40,7 @@ pub use region::{
     UNIT, find_region, first_unit_kind, for_each_slab, initialize, mark_units, slab_at, slab_slot,
     unit_kind,
 };
+pub use visit::for_each_allocated;
 
 /// Rounds up to a power of two.
 #[inline]

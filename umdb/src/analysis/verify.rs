@@ -6,22 +6,26 @@
 //!             0         requested    trailer_offset
 //! ```
 //!
-//! Every byte is checked, of all buffers that were ever handed out, and of all allocated blocks.
+//! Every byte is checked, of all buffers that were ever handed out, and of all blocks that are allocated or wait in quarantine.
 //! Buffers in the hands of the allocator are left alone.
 
 use umem_layout::{
     AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
-    TRAILER_FREE, Trailer, buffer_state, cache_flag, decode_redzone, redzone_word,
+    TRAILER_FREE, Trailer, buffer_state, cache_flag, decode_redzone, filled_of_block, redzone_word,
 };
 
 use super::{Cancel, Cancelled};
 use crate::{
-    heap::{Buffer, Cache, Heap, Object, Slab},
+    heap::{Block, Buffer, Cache, Heap, Object, Slab},
     layout::Damage,
 };
 
 /// Bytes of slabs that are read at once.
 const PIECE: usize = 1 << 20;
+/// Bytes of a freed block that are looked at, as the allocator does.
+const FREED_MOST: usize = 1 << 30;
+/// Bytes of a guard page.
+const PAGE: u64 = 4096;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,20 @@ pub struct Finding {
     pub expected: u64,
     /// That word as it is.
     pub found: u64,
+}
+
+impl Finding {
+    /// The allocator found damage in what begins at an address.
+    const fn withdrawn(at: u64) -> Self {
+        Self {
+            fault: Fault::Withdrawn,
+            at,
+            offset: 0,
+            bytes: 0,
+            expected: 0,
+            found: 0,
+        }
+    }
 }
 
 /// A damaged buffer or block.
@@ -123,30 +141,108 @@ pub fn arena(heap: &Heap, index: u32, cancel: &Cancel) -> Result<Option<Verified
     {
         cancel.check()?;
         let object = Object::Block(number as u32);
-        let has_redzone = u32::from(block.flags) & cache_flag::REDZONE != 0;
-        if !has_redzone || block.state != buffer_state::ALLOCATED {
-            continue;
-        }
-        let trailer_offset = block.requested.next_multiple_of(8);
-        let from = block.requested;
-        let length = (trailer_offset - from) as usize + Trailer::BYTES;
-        match heap.reader.bytes("a block", block.buffer + from, length) {
+        let findings = match block.state {
+            buffer_state::ALLOCATED => allocated_block(heap, object, block),
+            buffer_state::QUARANTINED => freed_block(heap, block),
+            buffer_state::ABANDONED => withdrawn_block(heap, object, block),
+            _ => continue,
+        };
+        match findings {
             Err(damage) => verified.unread.push(damage),
-            Ok(tail) => {
-                let record = heap.record_address(object).unwrap_or(0);
-                let chunk = Chunk {
-                    address: block.buffer,
-                    from,
-                    bytes: &tail,
-                    trailer_offset,
-                    record,
-                };
-                let findings = chunk.allocated(Some(block.requested));
+            Ok(None) => {}
+            Ok(Some(findings)) => {
                 verified.add(object, block.state, Some(block.requested), findings);
             }
         }
     }
     Ok((verified.checked + verified.unread.len() as u64 > 0).then_some(verified))
+}
+
+/// What is wrong behind an allocated block; none when it has no redzone.
+fn allocated_block(
+    heap: &Heap,
+    object: Object,
+    block: &Block,
+) -> Result<Option<Vec<Finding>>, Damage> {
+    if u32::from(block.flags) & cache_flag::REDZONE == 0 {
+        return Ok(None);
+    }
+    let (from, trailer_offset) = (block.requested, block.requested.next_multiple_of(8));
+    let length = (trailer_offset - from) as usize + Trailer::BYTES;
+    let tail = heap.reader.bytes("a block", block.buffer + from, length)?;
+    let chunk = Chunk {
+        address: block.buffer,
+        from,
+        bytes: &tail,
+        trailer_offset,
+        record: heap.record_address(object).unwrap_or(0),
+    };
+    Ok(Some(chunk.allocated(Some(block.requested))))
+}
+
+/// What was written to a freed block; none when it was not filled.
+fn freed_block(heap: &Heap, block: &Block) -> Result<Option<Vec<Finding>>, Damage> {
+    let flags = u32::from(block.flags);
+    if flags & cache_flag::DEADBEEF == 0 {
+        return Ok(None);
+    }
+    let guard = if flags & cache_flag::FIREWALL == 0 {
+        0
+    } else {
+        PAGE
+    };
+    let length = block.end.saturating_sub(block.start).saturating_sub(guard) as usize;
+    let filled = filled_of_block(length);
+    let mut found = written(heap, block.start, 0..filled, FREE_PATTERN)?;
+    if found.is_none() {
+        found = written(heap, block.start, filled..length.min(FREED_MOST), 0)?;
+    }
+    Ok(Some(found.into_iter().collect()))
+}
+
+/// A block that the allocator found damaged, at its free or when it left quarantine.
+fn withdrawn_block(
+    heap: &Heap,
+    object: Object,
+    block: &Block,
+) -> Result<Option<Vec<Finding>>, Damage> {
+    let was_freed = block.record.free_time > block.record.alloc_time;
+    let damage = match was_freed {
+        true => freed_block(heap, block)?,
+        false => allocated_block(heap, object, block)?,
+    };
+    let withdrawn = Finding::withdrawn(block.buffer);
+    Ok(Some(
+        std::iter::once(withdrawn)
+            .chain(damage.into_iter().flatten())
+            .collect(),
+    ))
+}
+
+/// The first of the words in a range of a block that differ from a pattern, and how many bytes of its piece differ.
+fn written(
+    heap: &Heap,
+    start: u64,
+    range: std::ops::Range<usize>,
+    pattern: u64,
+) -> Result<Option<Finding>, Damage> {
+    for from in range.clone().step_by(PIECE) {
+        let length = PIECE.min(range.end - from);
+        let bytes = heap
+            .reader
+            .bytes("a freed block", start + from as u64, length)?;
+        let piece = Chunk {
+            address: start,
+            from: from as u64,
+            bytes: &bytes,
+            trailer_offset: 0,
+            record: 0,
+        };
+        if let Some(finding) = piece.modified(length as u64, pattern) {
+            return Ok(Some(finding));
+        }
+    }
+    Ok(None)
 }
 
 impl Verified {
@@ -239,7 +335,9 @@ fn verify_buffer(
             } else {
                 chunk.allocated(requested)
             };
-            std::iter::once(chunk.withdrawn()).chain(damage).collect()
+            std::iter::once(Finding::withdrawn(chunk.address))
+                .chain(damage)
+                .collect()
         }
         _ => return,
     };
@@ -292,30 +390,19 @@ impl Chunk<'_> {
 
     /// What is wrong with it as a free one whose first `fill` bytes hold the free pattern.
     fn free(&self, fill: u64) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = self.modified(fill).into_iter().collect();
+        let mut findings: Vec<Finding> = self.modified(fill, FREE_PATTERN).into_iter().collect();
         findings.extend(self.compare(Fault::FreeRedzone, self.trailer_offset, REDZONE_PATTERN));
         findings.extend(self.tag(TRAILER_FREE));
         findings
     }
 
-    /// The allocator found it damaged.
-    const fn withdrawn(&self) -> Finding {
-        Finding {
-            fault: Fault::Withdrawn,
-            at: self.address,
-            offset: 0,
-            bytes: 0,
-            expected: 0,
-            found: 0,
-        }
-    }
-
-    fn modified(&self, fill: u64) -> Option<Finding> {
-        let words = || (0..fill / 8).map(|word| word * 8);
-        let first = words().find(|&offset| self.word(offset) != FREE_PATTERN)?;
-        let finding = self.compare(Fault::Modified, first, FREE_PATTERN)?;
+    /// The first of its first `fill` bytes that differ from a pattern.
+    fn modified(&self, fill: u64, pattern: u64) -> Option<Finding> {
+        let words = || (0..fill / 8).map(|word| self.from + word * 8);
+        let first = words().find(|&offset| self.word(offset) != pattern)?;
+        let finding = self.compare(Fault::Modified, first, pattern)?;
         let bytes = words()
-            .map(|offset| wrong_bytes(self.word(offset), FREE_PATTERN))
+            .map(|offset| wrong_bytes(self.word(offset), pattern))
             .sum();
         Some(Finding { bytes, ..finding })
     }
