@@ -77,16 +77,21 @@ pub const fn decode_size(code: u32) -> Option<u64> {
 /// The redzone word of an allocated buffer of `size` requested bytes: half of the pattern, and the size code in digits of base
 /// 255, each plus one. So no byte of the word is zero, and a zero that is written over any of them shows.
 #[must_use]
+#[inline]
 pub const fn redzone_word(size: u64) -> u64 {
+    const PAIR: u32 = 255 * 255;
     let code = size_code(size);
-    let digits = [
-        code % 255,
-        code / 255 % 255,
-        code / 65_025 % 255,
-        code / 16_581_375 % 255,
-    ];
-    let upper = digits[0] | digits[1] << 8 | digits[2] << 16 | digits[3] << 24;
+    let mut upper = pair_of_digits(code % PAIR);
+    // Sizes below 260 bytes, which are most, have two digits.
+    if code >= PAIR {
+        upper |= pair_of_digits((code / PAIR) % PAIR) << 16;
+    }
     (REDZONE_PATTERN & 0xffff_ffff) | ((upper as u64 + 0x0101_0101) << 32)
+}
+
+/// The two digits of base 255 of a number below 255².
+const fn pair_of_digits(number: u32) -> u32 {
+    (number % 255) | ((number / 255) << 8)
 }
 
 /// The requested size in the redzone word of an allocated buffer, or nothing when its upper half is damaged.

@@ -432,26 +432,35 @@ fn check_trailer(
         trailer.record().get(),
         trailer.state().get(),
     ];
-    for (index, (&expected, &found)) in words.iter().zip(&found).enumerate() {
-        if expected != found {
-            let first = (expected ^ found).trailing_zeros() as usize / 8;
-            let offset = trailer.address() - start + index * 8 + first;
-            let code = if index == 0 {
-                code
-            } else {
-                error_code::BAD_TRAILER
-            };
-            let byte_at =
-                |word: u64| u64::from(word.to_le_bytes().get(first).copied().unwrap_or(0));
-            return Err(Damage {
-                code,
-                offset,
-                expected: byte_at(expected),
-                found: byte_at(found),
-            });
-        }
+    if found == words {
+        return Ok(());
     }
-    Ok(())
+    Err(damaged_trailer(start, trailer, words, found, code))
+}
+
+#[cold]
+fn damaged_trailer(
+    start: usize,
+    trailer: TrailerRef,
+    words: [u64; 3],
+    found: [u64; 3],
+    code: u32,
+) -> Damage {
+    let index = (0..2)
+        .find(|&index| words[index] != found[index])
+        .unwrap_or(2);
+    let first = (words[index] ^ found[index]).trailing_zeros() as usize / 8;
+    let byte_at = |word: u64| u64::from(word.to_le_bytes().get(first).copied().unwrap_or(0));
+    Damage {
+        code: if index == 0 {
+            code
+        } else {
+            error_code::BAD_TRAILER
+        },
+        offset: trailer.address() - start + index * 8 + first,
+        expected: byte_at(words[index]),
+        found: byte_at(found[index]),
+    }
 }
 
 /// Offset of the first 64-bit word that differs from a pattern. Most buffers are as they should be, so eight words at a time are
@@ -475,6 +484,9 @@ fn first_other_word(start: usize, length: usize, pattern: u64) -> Option<usize> 
 /// Offset of the first byte in `from..to` that is no redzone byte.
 fn first_other_byte(start: usize, from: usize, to: usize) -> Option<usize> {
     const WORD: u64 = u64::from_ne_bytes([REDZONE_BYTE; 8]);
+    if from == to {
+        return None;
+    }
     // SAFETY: callers name bytes of one chunk.
     let differs = |&offset: &usize| unsafe { byte(start, offset) }.get() != REDZONE_BYTE;
     let middle = from.next_multiple_of(8).min(to);
@@ -505,9 +517,13 @@ fn fill_words(start: usize, length: usize, pattern: u64) {
     }
 }
 
+#[inline]
 fn fill_bytes(start: usize, length: usize, value: u8) {
-    // SAFETY: callers name bytes of one chunk in transit.
-    unsafe { core::ptr::write_bytes(start as *mut u8, value, length) };
+    // Mostly there are none, and the call would cost more than the rest.
+    if length > 0 {
+        // SAFETY: callers name bytes of one chunk in transit.
+        unsafe { core::ptr::write_bytes(start as *mut u8, value, length) };
+    }
 }
 
 // ---- blocks ----
