@@ -12,6 +12,7 @@ mod count;
 // A file is called as its command, and there is a command `::dcmds`.
 #[allow(clippy::module_inception)]
 mod dcmds;
+mod demangle;
 mod diff;
 mod dis;
 mod dump;
@@ -69,6 +70,7 @@ mod walkers;
 mod whatis;
 
 pub use parts::{
+    absent::instead,
     args::{Address, Completes, Dcmd, Filter, Group, Invocation, Opt, Run, Shorthand},
     context::{Context, Error, Host},
     page, registers,
@@ -82,6 +84,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &bufctl_audit::DCMD,
     &count::DCMD,
     &dcmds::DCMD,
+    &demangle::DCMD,
     &diff::DCMD,
     &dis::DCMD,
     &dump::DCMD,

@@ -22,8 +22,8 @@ pub(super) const DCMD: Dcmd = Dcmd {
 };
 
 const HELP: &str = "\
-Says whether the allocator is in service, which logs it keeps, which options are
-in force, how much memory it has mapped and for what, the last error that it
+Says whether the allocator is in service, how many threads have magazines of their
+own (Concurrency), which logs it keeps, which options are in force, how much memory it has mapped and for what, the last error that it
 found, and its messages.
 
     > ::umem_status";
@@ -102,6 +102,7 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
             ),
         ),
     );
+    fields.push("Concurrency", concurrency(cx));
     fields.push("Logs", logs(cx, &mut report));
     fields.push("Version", version(cx));
     fields.push("Options", options(cx));
@@ -271,18 +272,23 @@ fn memory(cx: &Context<'_>) -> Sentence {
     sentence
 }
 
+/// How many can allocate without a lock of their neighbours: libumem has magazines a processor, this one has them a
+/// thread.
+fn concurrency(cx: &Context<'_>) -> Sentence {
+    let live = threads_in(cx, thread_state::LIVE);
+    Sentence::new().value("concurrency", Cell::Count(live))
+}
+
+fn threads_in(cx: &Context<'_>, state: u32) -> u64 {
+    let threads = cx.heap.threads.iter();
+    threads.filter(|(_, thread)| thread.state == state).count() as u64
+}
+
 fn threads(cx: &Context<'_>) -> Sentence {
-    let with = |state: u32| {
-        cx.heap
-            .threads
-            .iter()
-            .filter(|(_, thread)| thread.state == state)
-            .count() as u64
-    };
     Sentence::new()
-        .value("live", Cell::Count(with(thread_state::LIVE)))
+        .value("live", Cell::Count(threads_in(cx, thread_state::LIVE)))
         .words(" live, ")
-        .value("exited", Cell::Count(with(thread_state::EXITED)))
+        .value("exited", Cell::Count(threads_in(cx, thread_state::EXITED)))
         .words(" ended")
 }
 
@@ -342,9 +348,10 @@ mod tests {
         let (text, _) = text(&mut builder, &DCMD, None, &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "Status:         ready and active");
-        assert_eq!(lines[1], "Logs:           transaction=4608");
+        assert!(lines[1].starts_with("Concurrency:    "), "{text}");
+        assert_eq!(lines[2], "Logs:           transaction=4608");
         assert_eq!(
-            lines[2],
+            lines[3],
             "Version:        layout 0.1, root record at 30000000 in libumem.so"
         );
         assert_eq!(

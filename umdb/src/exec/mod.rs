@@ -279,7 +279,8 @@ fn syntax(error: &SyntaxError) -> Error {
 
 fn unknown(name: &str) -> Error {
     let what = format!("invalid command '::{name}': unknown dcmd name");
-    let hint = dcmds::similar(name).map(|near| format!("did you mean ::{near}?"));
+    let known = dcmds::instead(&format!("::{name}")).map(str::to_owned);
+    let hint = known.or_else(|| Some(format!("did you mean ::{}?", dcmds::similar(name)?)));
     Error::Failed {
         what,
         hint: hint.or_else(|| Some("::dcmds lists the commands".to_owned())),

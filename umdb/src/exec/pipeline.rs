@@ -291,7 +291,7 @@ impl<'p> Link<'p> {
                 .ok_or_else(|| {
                     Error::with_hint(
                         format!("invalid command '{name}': unknown dcmd name"),
-                        "::help lists the commands",
+                        dcmds::instead(name).unwrap_or("::help lists the commands"),
                     )
                 })?,
             Verb::Format(sign, format) => {

@@ -323,6 +323,6 @@ mod tests {
             Some("walker [variable]")
         );
         assert_eq!(usage_behind("::walk x "), None);
-        assert_eq!(usage_behind("::quit "), None);
+        assert_eq!(usage_behind("::snapshot "), None);
     }
 }

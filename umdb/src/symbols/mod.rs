@@ -6,12 +6,13 @@
 
 mod files;
 mod lines;
+mod listing;
 mod tables;
 mod types;
 mod unwind;
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     fmt,
     sync::Arc,
@@ -20,6 +21,7 @@ use std::{
 use crate::target::{Files, Memory, Module, Registers, Target, Thread};
 use files::Bytes;
 use lines::{Dwarf, Lines};
+pub use listing::Row as SymbolRow;
 use tables::{Table, demangle};
 use types::Types;
 pub use types::{Encoding, Member as TypeMember, Shape, Type, TypeId, Variants};
@@ -100,6 +102,8 @@ pub struct Symbols {
     modules: Vec<ModuleSymbols>,
     /// Places of return addresses that were asked for: stacks share most of theirs.
     returns: RefCell<HashMap<u64, Place>>,
+    /// Names are shown as tables have them.
+    is_raw: Cell<bool>,
 }
 
 /// Where names come from.
@@ -134,13 +138,20 @@ impl ModuleSymbols {
 
     fn table(&self, sources: &Sources) -> &Table {
         self.table.get_or_init(|| {
-            let loaded = self.loaded(sources);
-            let debug = self.debug(sources);
-            // A debug file has all that a stripped file keeps.
-            let small = loaded.filter(|_| debug.is_none()).and_then(files::small);
-            let files: Vec<&Bytes> = debug.into_iter().chain(&small).chain(loaded).collect();
-            Table::read(sources.memory.as_ref(), &self.module, &files)
+            self.with_tables(sources, |files| {
+                Table::read(sources.memory.as_ref(), &self.module, files)
+            })
         })
+    }
+
+    /// Gives the files that have symbol tables, the best one first.
+    fn with_tables<T>(&self, sources: &Sources, read: impl FnOnce(&[&Bytes]) -> T) -> T {
+        let loaded = self.loaded(sources);
+        let debug = self.debug(sources);
+        // A debug file has all that a stripped file keeps.
+        let small = loaded.filter(|_| debug.is_none()).and_then(files::small);
+        let files: Vec<&Bytes> = debug.into_iter().chain(&small).chain(loaded).collect();
+        read(&files)
     }
 
     /// That of the file itself, else that of its debug file.
@@ -192,7 +203,14 @@ impl Symbols {
             },
             modules: modules.collect(),
             returns: RefCell::default(),
+            is_raw: Cell::new(false),
         }
+    }
+
+    /// Whether names of C++ and Rust are shown as the source has them, which they are unless told otherwise.
+    pub fn set_demangled(&self, on: bool) {
+        self.is_raw.set(!on);
+        self.returns.borrow_mut().clear();
     }
 
     fn module_at(&self, address: u64) -> Option<&ModuleSymbols> {
@@ -231,10 +249,18 @@ impl Symbols {
             address,
             object: Some(module.name.clone()),
             is_program: module.is_program,
-            symbol: symbol.map(|(_, name)| demangle(name)),
+            symbol: symbol.map(|(_, name)| self.shown(name)),
             offset: address.wrapping_sub(symbol.map_or(module.start, |(start, _)| start)),
             file,
             line,
+        }
+    }
+
+    fn shown(&self, name: &str) -> String {
+        if self.is_raw.get() {
+            name.to_owned()
+        } else {
+            demangle(name)
         }
     }
 
@@ -316,6 +342,17 @@ impl Symbols {
         let found = self.modules.iter().find(|m| m.module.start == module.start);
         found.map_or(Vec::new(), |module| {
             module.table(&self.sources).list().collect()
+        })
+    }
+
+    /// All that the tables of a module say in order of value, or its dynamic table alone.
+    pub fn rows(&self, module: &Module, dynamic: bool) -> Vec<SymbolRow> {
+        let found = self.modules.iter().find(|m| m.module.start == module.start);
+        found.map_or(Vec::new(), |found| {
+            let table = found.table(&self.sources);
+            found.with_tables(&self.sources, |files| {
+                listing::rows(module, files, table, dynamic)
+            })
         })
     }
 

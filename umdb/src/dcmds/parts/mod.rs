@@ -1,5 +1,6 @@
 //! What commands share.
 
+pub(super) mod absent;
 pub(super) mod answers;
 pub(super) mod args;
 pub(super) mod by_thread;

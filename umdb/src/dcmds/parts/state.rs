@@ -33,6 +33,8 @@ pub struct State {
     pub ignores_end: Cell<bool>,
     /// Commands say more about what they do: `::umem_debug`.
     pub traces: Cell<bool>,
+    /// Names of C++ and Rust are shown as the source has them.
+    pub demangles: Cell<bool>,
     /// What stands before each line.
     pub prompt: RefCell<String>,
     /// The file that commands and answers are copied to, as `::log` sets it.
@@ -68,6 +70,7 @@ impl Default for State {
             repeats: Cell::new(false),
             ignores_end: Cell::new(false),
             traces: Cell::new(false),
+            demangles: Cell::new(true),
             prompt: RefCell::new("> ".to_owned()),
             log: RefCell::default(),
             again: Cell::new(false),
