@@ -62,6 +62,8 @@ pub struct Session<'a> {
     /// A person types: a bare address repeats the last command.
     is_interactive: bool,
     last: RefCell<Vec<Stage>>,
+    /// The same as typed.
+    last_text: RefCell<String>,
     /// Names that were looked up; nothing of the target changes.
     names: RefCell<HashMap<String, Option<u64>>>,
     /// The page that expressions read from last.
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             has_quit: Cell::new(false),
             is_interactive: false,
             last: RefCell::default(),
+            last_text: RefCell::default(),
             names: RefCell::default(),
             page: RefCell::default(),
             parsed: RefCell::default(),
@@ -172,6 +175,7 @@ impl<'a> Session<'a> {
         });
         if !stages.is_empty() {
             *self.last.borrow_mut() = stages;
+            *self.last_text.borrow_mut() = text;
         }
         result
     }
@@ -192,7 +196,8 @@ impl<'a> Session<'a> {
             (None, Some(typed)) => stages.push(typed),
             (None, None) => return Outcome::Continue,
         }
-        let _ = self.with_sink("", None, sink, |tail| self.run_stages(&stages, tail));
+        let text = self.last_text.borrow().clone();
+        let _ = self.with_sink(&text, None, sink, |tail| self.run_stages(&stages, tail));
         if self.has_quit.get() {
             Outcome::Quit
         } else {

@@ -10,12 +10,15 @@ use super::{progress::Progress, screen::Screen, shell::Reader};
 use crate::{
     dcmds::{Format, State},
     exec::Sink,
-    render::{Style, TextWriter, to_csv, to_json},
+    render::{CsvWriter, JsonWriter, Style, TextWriter},
     report::{Report, Status, Warning},
 };
 
 /// Blanks before the line with the next step.
 const HINT: &str = "      ";
+
+/// Bytes that fit on no page.
+const HELD_MAX: usize = 64 << 10;
 
 /// Prints what commands answer.
 pub(super) struct Output {
@@ -34,8 +37,12 @@ pub(super) struct Output {
 #[derive(Default)]
 struct Current {
     text: String,
+    /// It is a shell command alone, whose output is its own.
+    is_shell: bool,
     writer: TextWriter,
-    /// What it answered so far, where that is not printed at once.
+    json: JsonWriter,
+    csv: CsvWriter,
+    /// What it answered so far, but for the sections, which are printed at once: what JSON has at its end.
     answer: Report,
     way: Way,
     progress: Option<Progress>,
@@ -137,7 +144,7 @@ impl Output {
             Way::Out => self.write(text),
             Way::Held(held, page) => {
                 held.push_str(text);
-                if held.lines().nth(*page).is_some() {
+                if held.len() > HELD_MAX || held.lines().nth(*page).is_some() {
                     self.turn_page();
                 }
             }
@@ -198,6 +205,14 @@ impl Output {
         }
     }
 
+    /// Keeps what is said at the end of an answer.
+    fn keep(&mut self, report: Report) {
+        self.command.answer.append(Report {
+            sections: Vec::new(),
+            ..report
+        });
+    }
+
     /// How the answer of a command reaches its reader.
     fn way(&self, shell: Option<&str>) -> std::io::Result<Way> {
         if let Some(line) = shell {
@@ -232,7 +247,7 @@ impl Sink for Output {
             if let Err(error) = super::shell::run(line) {
                 self.error(&format!("cannot run the shell: {error}"), None);
             }
-            self.command.text.clear();
+            self.command.is_shell = true;
             return;
         }
         match self.way(shell) {
@@ -257,7 +272,16 @@ impl Sink for Output {
                 self.print(&text);
                 self.warn(&report.warnings);
             }
-            Format::Json | Format::Csv => self.command.answer.append(report),
+            Format::Json => {
+                let text = self.command.json.write(&self.command.text, &report);
+                self.print(&text);
+                self.keep(report);
+            }
+            Format::Csv => {
+                let text = self.command.csv.write(&report);
+                self.print(&text);
+                self.keep(report);
+            }
         }
         !self.command.is_closed
     }
@@ -267,14 +291,14 @@ impl Sink for Output {
         let command = std::mem::take(&mut self.command.text);
         let mut answer = std::mem::take(&mut self.command.answer);
         match self.state.format.get() {
-            Format::Json if !command.is_empty() => {
+            Format::Json if !self.command.is_shell => {
                 let said = answer.warnings.len();
                 self.add_missing(&mut answer);
-                self.print(&format!("{}\n", to_json(&command, &answer)));
+                let json = std::mem::take(&mut self.command.json);
+                self.print(&json.finish(&command, answer.status, &answer.warnings));
                 answer.warnings.truncate(said);
             }
-            Format::Csv => self.print(&to_csv(&answer)),
-            Format::Json | Format::Text => {}
+            Format::Csv | Format::Json | Format::Text => {}
         }
         self.warn(&answer.warnings);
         match std::mem::take(&mut self.command.way) {

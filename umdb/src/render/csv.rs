@@ -1,33 +1,59 @@
 //! Tables as comma-separated values (RFC 4180).
 
 use super::text::{cell_text, frame_text};
-use crate::report::{Cell, Report, Section, Table};
+use crate::report::{Cell, Report, Section};
 
-/// The tables of a report, each with a line of column names; an empty line stands between two.
-#[must_use]
-pub fn to_csv(report: &Report) -> String {
-    let mut tables = Vec::new();
-    collect(&report.sections, &mut tables);
-    tables.join("\n")
+/// Writes the tables of the reports of one command, each with a line of column names; an empty line stands between two.
+#[derive(Debug, Default)]
+pub struct CsvWriter {
+    /// A table stands before the next one.
+    has_table: bool,
+    /// The table that the next report may go on with, without its rows.
+    open: Option<Section>,
 }
 
-fn collect(sections: &[Section], tables: &mut Vec<String>) {
-    for section in sections {
+impl CsvWriter {
+    /// The tables of the next report.
+    #[must_use]
+    pub fn write(&mut self, report: &Report) -> String {
+        let mut out = String::new();
+        for section in &report.sections {
+            let continued = self
+                .open
+                .as_ref()
+                .is_some_and(|open| open.continues(section));
+            self.section(section, continued, &mut out);
+            // Only what stands for itself goes on.
+            self.open = match section {
+                Section::Table(_) => Some(section.without_rows()),
+                _ => None,
+            };
+        }
+        out
+    }
+
+    fn section(&mut self, section: &Section, continued: bool, out: &mut String) {
         match section {
-            Section::Table(table) => tables.push(lines(table)),
-            Section::Group(group) => collect(&group.sections, tables),
+            Section::Table(table) => {
+                if !continued {
+                    if std::mem::replace(&mut self.has_table, true) {
+                        out.push('\n');
+                    }
+                    let keys = table.columns.iter().map(|column| column.key.to_owned());
+                    *out += &record(keys);
+                }
+                for row in &table.rows {
+                    *out += &record(row.cells.iter().map(field));
+                }
+            }
+            Section::Group(group) => {
+                for section in &group.sections {
+                    self.section(section, false, out);
+                }
+            }
             _ => {}
         }
     }
-}
-
-fn lines(table: &Table) -> String {
-    let keys = table.columns.iter().map(|column| column.key.to_owned());
-    let mut text = record(keys);
-    for row in &table.rows {
-        text += &record(row.cells.iter().map(field));
-    }
-    text
 }
 
 fn record(fields: impl Iterator<Item = String>) -> String {
@@ -57,7 +83,7 @@ fn quoted(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Column, Sentence};
+    use crate::report::{Column, Sentence, Table};
 
     #[test]
     fn tables_are_lines_and_quotes_are_doubled() {
@@ -72,6 +98,13 @@ mod tests {
             "x",
             Sentence::new().words("no table"),
         ));
-        assert_eq!(to_csv(&report), "at,name\n0x10,\"a,\"\"b\"\"\"\n");
+        let mut writer = CsvWriter::default();
+        let first = "at,name\n0x10,\"a,\"\"b\"\"\"\n";
+        assert_eq!(writer.write(&report), first);
+        // A sentence stood between.
+        assert_eq!(writer.write(&report), format!("\n{first}"));
+        report.sections.truncate(1);
+        assert_eq!(writer.write(&report), format!("\n{first}"));
+        assert_eq!(writer.write(&report), "0x10,\"a,\"\"b\"\"\"\n");
     }
 }

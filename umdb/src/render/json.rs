@@ -4,25 +4,114 @@ use serde_json::{Map, Value, json};
 
 use super::text::sentence_text;
 use crate::report::{
-    Cell, Column, DumpRow, Frame, List, Piece, Report, Row, Section, Sentence, Stack, Table,
+    Cell, Column, DumpRow, Frame, Item, List, Piece, Report, Row, Section, Sentence, Stack, Status,
+    Table, Total, Warning,
 };
 
 /// The name of the schema.
 const SCHEMA: &str = "umdb-report/1";
 
-/// A report as JSON; `command` is the command as typed.
-#[must_use]
-pub fn to_json(command: &str, report: &Report) -> Value {
-    json!({
-        "schema": SCHEMA,
-        "command": command,
-        "status": report.status.name(),
-        "sections": report.sections.iter().map(section).collect::<Vec<_>>(),
-        "warnings": report.warnings.iter().map(|warning| json!({
-            "message": warning.what,
-            "hint": warning.hint,
-        })).collect::<Vec<_>>(),
-    })
+/// Writes the reports of one command as one object, piece by piece: rows go out as they come.
+#[derive(Debug, Default)]
+pub struct JsonWriter {
+    has_begun: bool,
+    /// A section stands before the next one.
+    has_section: bool,
+    /// The section that the next report may go on with, without its rows or items.
+    open: Option<Section>,
+    /// A row or item stands before the next one.
+    has_row: bool,
+}
+
+impl JsonWriter {
+    /// The next report; `command` is the command as typed. Status and warnings come at the end.
+    #[must_use]
+    pub fn write(&mut self, command: &str, report: &Report) -> String {
+        let mut out = String::new();
+        self.begin(command, &mut out);
+        for next in &report.sections {
+            if !self.open.as_ref().is_some_and(|open| open.continues(next)) {
+                self.close(&mut out);
+                if std::mem::replace(&mut self.has_section, true) {
+                    out.push(',');
+                }
+                self.open_section(next, &mut out);
+            }
+            self.rows(next, &mut out);
+        }
+        out
+    }
+
+    /// The end of the object.
+    #[must_use]
+    pub fn finish(mut self, command: &str, status: Status, warnings: &[Warning]) -> String {
+        let mut out = String::new();
+        self.begin(command, &mut out);
+        self.close(&mut out);
+        let warnings: Vec<Value> = warnings
+            .iter()
+            .map(|warning| json!({"message": warning.what, "hint": warning.hint}))
+            .collect();
+        let (status, warnings) = (json!(status.name()), Value::Array(warnings));
+        out += &format!("],\"status\":{status},\"warnings\":{warnings}}}\n");
+        out
+    }
+
+    fn begin(&mut self, command: &str, out: &mut String) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let (schema, command) = (json!(SCHEMA), json!(command));
+            *out += &format!("{{\"schema\":{schema},\"command\":{command},\"sections\":[");
+        }
+    }
+
+    /// Begins a section; one that nothing can be added to is written as a whole.
+    fn open_section(&mut self, next: &Section, out: &mut String) {
+        let (kind, name, rows) = match next {
+            Section::Table(table) => ("table", table.key, "rows"),
+            Section::List(list) => ("list", list.key, "items"),
+            other => return out.push_str(&section(other).to_string()),
+        };
+        let (kind, name) = (json!(kind), json!(name));
+        *out += &format!("{{\"kind\":{kind},\"name\":{name},\"{rows}\":[");
+        self.open = Some(next.without_rows());
+        self.has_row = false;
+    }
+
+    fn rows(&mut self, next: &Section, out: &mut String) {
+        match next {
+            Section::Table(table) => {
+                for row_ in &table.rows {
+                    self.row(&row(&table.columns, row_), out);
+                }
+            }
+            Section::List(list) => {
+                for item_ in &list.items {
+                    self.row(&item(item_), out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn row(&mut self, row: &Value, out: &mut String) {
+        if std::mem::replace(&mut self.has_row, true) {
+            out.push(',');
+        }
+        *out += &row.to_string();
+    }
+
+    fn close(&mut self, out: &mut String) {
+        let total = match self.open.take() {
+            None => return,
+            Some(Section::Table(table)) => table.total,
+            Some(_) => None,
+        };
+        out.push(']');
+        if let Some(total) = total {
+            *out += &format!(",\"total\":{}", total_value(&total));
+        }
+        out.push('}');
+    }
 }
 
 fn section(section_: &Section) -> Value {
@@ -83,12 +172,16 @@ fn table(table: &Table) -> Value {
         "rows": table.rows.iter().map(|row_| row(&table.columns, row_)).collect::<Vec<_>>(),
     });
     if let Some(total) = &table.total {
-        let mut map = Map::new();
-        map.insert(total.key.to_owned(), total.count.into());
-        map.extend(sentence_map(&total.rest));
-        value["total"] = Value::Object(map);
+        value["total"] = total_value(total);
     }
     value
+}
+
+fn total_value(total: &Total) -> Value {
+    let mut map = Map::new();
+    map.insert(total.key.to_owned(), total.count.into());
+    map.extend(sentence_map(&total.rest));
+    Value::Object(map)
 }
 
 fn row(columns: &[Column], row: &Row) -> Value {
@@ -102,18 +195,16 @@ fn row(columns: &[Column], row: &Row) -> Value {
 }
 
 fn list(list: &List) -> Value {
-    let items: Vec<Value> = list
-        .items
-        .iter()
-        .map(|item| {
-            let mut map = Map::new();
-            map.insert("text".to_owned(), sentence_text(&item.sentence).into());
-            map.extend(sentence_map(&item.sentence));
-            add_stacks(&mut map, &item.stacks);
-            Value::Object(map)
-        })
-        .collect();
+    let items: Vec<Value> = list.items.iter().map(item).collect();
     json!({"kind": "list", "name": list.key, "items": items})
+}
+
+fn item(item: &Item) -> Value {
+    let mut map = Map::new();
+    map.insert("text".to_owned(), sentence_text(&item.sentence).into());
+    map.extend(sentence_map(&item.sentence));
+    add_stacks(&mut map, &item.stacks);
+    Value::Object(map)
 }
 
 /// The values of a sentence by name; where a name comes again, the first counts.
@@ -195,7 +286,66 @@ fn frame(frame: &Frame) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Status;
+    use crate::report::Group;
+
+    /// What is written piece by piece is what the pieces make together.
+    #[test]
+    fn pieces_make_one_object() {
+        let table = |key, rows: std::ops::Range<u64>| {
+            let mut table = Table::new(key, vec![Column::left("at", "AT", 4)]);
+            rows.for_each(|row| table.push(vec![Cell::Count(row)]));
+            table
+        };
+        let said = |words: &str| List::one("said", Sentence::new().words(words));
+        let mut last = table("b", 0..1);
+        last.total = Some(Total {
+            widths: (1, 1),
+            count: 7,
+            key: "all",
+            rest: Sentence::new(),
+        });
+        let group = Group {
+            key: "both",
+            sections: vec![table("c", 0..2).into(), said("x").into()],
+        };
+        let parts: Vec<Vec<Section>> = vec![
+            vec![table("a", 0..0).into()],
+            vec![table("a", 0..2).into(), table("a", 2..3).into()],
+            vec![table("b", 0..1).into(), said("\"1\"\n").into()],
+            vec![],
+            vec![said("2").into(), group.into(), said("3").into()],
+            vec![
+                table("b", 4..5).into(),
+                last.into(),
+                table("b", 8..9).into(),
+            ],
+        ];
+        let (mut whole, mut writer, mut text) =
+            (Report::default(), JsonWriter::default(), String::new());
+        for sections in parts {
+            let report = Report {
+                sections,
+                ..Report::default()
+            };
+            text += &writer.write("::x \"y\"", &report);
+            whole.append(report);
+        }
+        whole.incomplete("gone");
+        text += &writer.finish("::x \"y\"", whole.status, &whole.warnings);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let sections: Vec<Value> = whole.sections.iter().map(section).collect();
+        assert_eq!(value["sections"], Value::Array(sections));
+        assert_eq!(value["command"], "::x \"y\"");
+        assert_eq!(value["status"], "incomplete");
+        assert_eq!(
+            value["warnings"],
+            json!([{"message": "gone", "hint": null}])
+        );
+        assert_eq!(text.matches('\n').count(), 1);
+        let empty = JsonWriter::default().finish("::y", Status::Clean, &[]);
+        let value: Value = serde_json::from_str(&empty).unwrap();
+        assert_eq!(value["sections"], json!([]));
+    }
 
     #[test]
     fn addresses_are_strings_and_numbers_are_numbers() {
@@ -206,7 +356,9 @@ mod tests {
             status: Status::Found,
             ..Report::default()
         };
-        let value = to_json("::x", &report);
+        let mut writer = JsonWriter::default();
+        let text = writer.write("::x", &report) + &writer.finish("::x", report.status, &[]);
+        let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["status"], "found");
         assert_eq!(
             value["sections"][0]["rows"][0],

@@ -9,6 +9,6 @@ mod json;
 mod table;
 mod text;
 
-pub use csv::to_csv;
-pub use json::to_json;
+pub use csv::CsvWriter;
+pub use json::JsonWriter;
 pub use text::{Style, TextWriter, frame_text, write_text};

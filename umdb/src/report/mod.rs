@@ -55,13 +55,11 @@ impl Report {
     /// last list of the same name, else sections.
     pub fn append(&mut self, other: Report) {
         for section in other.sections {
-            match (self.sections.last_mut(), section) {
-                (Some(Section::Table(last)), Section::Table(table)) if last.continues(&table) => {
-                    last.rows.extend(table.rows);
-                }
-                (Some(Section::List(last)), Section::List(list)) if last.key == list.key => {
-                    last.items.extend(list.items);
-                }
+            let last = self.sections.last_mut();
+            let last = last.filter(|last| last.continues(&section));
+            match (last, section) {
+                (Some(Section::Table(last)), Section::Table(table)) => last.rows.extend(table.rows),
+                (Some(Section::List(last)), Section::List(list)) => last.items.extend(list.items),
                 (_, section) => self.sections.push(section),
             }
         }
@@ -150,6 +148,40 @@ pub enum Section {
 }
 
 impl Section {
+    /// Whether the rows or sentences of another section can stand below ours.
+    #[must_use]
+    pub fn continues(&self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Table(last), Self::Table(table)) => last.continues(table),
+            (Self::List(last), Self::List(list)) => last.key == list.key,
+            _ => false,
+        }
+    }
+
+    /// The same table or list without what it holds; other sections as they are.
+    #[must_use]
+    pub fn without_rows(&self) -> Self {
+        match self {
+            Self::Table(table) => Self::Table(Table {
+                key: table.key,
+                columns: table.columns.clone(),
+                rows: Vec::new(),
+                stacks: table.stacks,
+                spaced: table.spaced,
+                ruled: table.ruled,
+                headless: table.headless,
+                total: table.total.clone(),
+            }),
+            Self::List(list) => Self::List(List {
+                key: list.key,
+                items: Vec::new(),
+                spaced: list.spaced,
+                stacks: list.stacks,
+            }),
+            other => other.clone(),
+        }
+    }
+
     fn collect_piped(&self, addresses: &mut Vec<u64>) {
         match self {
             Self::Table(table) => addresses.extend(table.piped_addresses()),
