@@ -1,8 +1,10 @@
 //! `::ugrep`: where in memory a value is.
 
+use std::ops::Range;
+
 use super::{
-    Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
-    parts::scan::{self, Pattern},
+    Address, Context, Dcmd, Error, Filter, Group, Invocation, Opt, Run,
+    parts::scan::{self, Hit, How, Pattern},
 };
 use crate::report::{Cell, Item, List, Report, Sentence};
 
@@ -29,7 +31,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     see: &["whatis", "findleaks"],
     summary: "search user address space for a pointer",
     help: HELP,
-    run: Run::Report(run),
+    run: Run::Filter(begin),
     ..Dcmd::PLAIN
 };
 
@@ -46,44 +48,129 @@ the distance is its size.
 Memory of the allocator is searched too: magazines and logs hold addresses of
 buffers that are free. ::whatis tells what holds a pointer.
 
-    > 7f0aa0c5efc0::ugrep | ::whatis -q";
+    > 7f0aa0c5efc0::ugrep | ::whatis -q
 
-fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let pattern = pattern(cx, invocation)?;
-    let from = cx.option(invocation, 'a')?.unwrap_or(0);
-    let to = cx.option(invocation, 'A')?.unwrap_or(u64::MAX);
-    let with_value = invocation.has('v');
-    let mut list = List {
-        key: "places",
-        ..List::default()
-    };
-    let mut closed = Ok(());
-    let searched = scan::memory(cx, &pattern, from..to, |address, value| {
-        if invocation.is_piped {
-            closed = cx.emit(address);
-            return closed.is_ok();
-        }
-        let mut sentence = Sentence::new().value("address", Cell::Address(address));
-        if with_value {
-            sentence = sentence.words(":\t").value("value", Cell::Address(value));
-        }
-        list.items.push(Item {
-            sentence,
-            stacks: Vec::new(),
-        });
-        true
-    })?;
-    closed?;
-    let mut report = Report::default();
-    if searched == 0 {
-        report.incomplete("ugrep: warning: nothing searched");
-    }
-    report.push(list);
-    Ok(report)
+Behind a pipe values are collected, 65536 at a time, and memory is searched once for
+all of them; the places of one value stand together. With -v it is seen which is
+which.
+
+    > ::walk leakbuf | ::ugrep -v";
+
+/// Values that are searched for at once.
+const TOGETHER: usize = 1 << 16;
+/// Places that are kept to be shown by value; of more, those found first are shown first.
+const KEPT_MAX: usize = 1 << 22;
+
+/// Collects values, so that memory is searched once for many of them.
+struct Ugrep {
+    how: How,
+    within: Range<u64>,
+    with_value: bool,
+    is_piped: bool,
+    values: Vec<u64>,
 }
 
-fn pattern(cx: &Context<'_>, invocation: &Invocation) -> Result<Pattern, Error> {
-    let value = invocation.address.unwrap_or_default();
+fn begin(cx: &Context<'_>, invocation: &Invocation) -> Result<Box<dyn Filter>, Error> {
+    let from = cx.option(invocation, 'a')?.unwrap_or(0);
+    let to = cx.option(invocation, 'A')?.unwrap_or(u64::MAX);
+    Ok(Box::new(Ugrep {
+        how: how(cx, invocation)?,
+        within: from..to,
+        with_value: invocation.has('v'),
+        is_piped: invocation.is_piped,
+        values: Vec::new(),
+    }))
+}
+
+impl Filter for Ugrep {
+    fn take(&mut self, cx: &Context<'_>, value: u64) -> Result<(), Error> {
+        let mask = self.how.mask;
+        if value & !mask != 0 {
+            return Err(Error::with_hint(
+                format!(
+                    "ugrep: pattern does not match mask: no value has the bits of {value:x} under {mask:x}"
+                ),
+                "choose another -m, -M or -s",
+            ));
+        }
+        self.values.push(value);
+        if self.values.len() == TOGETHER {
+            let report = self.search(cx)?;
+            cx.show(report)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, cx: &Context<'_>) -> Result<Report, Error> {
+        if self.values.is_empty() {
+            return Ok(Report::default());
+        }
+        self.search(cx)
+    }
+}
+
+impl Ugrep {
+    /// Searches memory for the values that wait. Places of one value stand together, in the order of the values.
+    fn search(&mut self, cx: &Context<'_>) -> Result<Report, Error> {
+        let values = std::mem::take(&mut self.values);
+        let kept_max = match (values.len(), self.is_piped) {
+            (1, true) => 1,
+            (1, false) => SHOWN,
+            _ => KEPT_MAX,
+        };
+        let pattern = Pattern::new(&values, self.how);
+        let (mut hits, mut closed) = (Vec::new(), Ok(()));
+        let searched = scan::memory(cx, &pattern, self.within.clone(), |hit| {
+            hits.push(hit);
+            if hits.len() >= kept_max {
+                closed = self.give(cx, &mut hits);
+            }
+            closed.is_ok()
+        })?;
+        closed?;
+        self.give(cx, &mut hits)?;
+        let mut report = Report::default();
+        if searched == 0 {
+            report.incomplete("ugrep: warning: nothing searched");
+        }
+        Ok(report)
+    }
+
+    /// Hands places on, or shows them.
+    fn give(&self, cx: &Context<'_>, hits: &mut Vec<Hit>) -> Result<(), Error> {
+        hits.sort_by_key(|hit| hit.number);
+        if self.is_piped {
+            return hits.drain(..).try_for_each(|hit| cx.emit(hit.address));
+        }
+        for some in hits.chunks(SHOWN) {
+            let mut report = Report::default();
+            report.push(List {
+                key: "places",
+                items: some.iter().map(|hit| self.item(hit)).collect(),
+                ..List::default()
+            });
+            cx.show(report)?;
+        }
+        hits.clear();
+        Ok(())
+    }
+
+    fn item(&self, hit: &Hit) -> Item {
+        let sentence = Sentence::new().value("address", Cell::Address(hit.address));
+        Item::from(if self.with_value {
+            sentence
+                .words(":\t")
+                .value("value", Cell::Address(hit.found))
+        } else {
+            sentence
+        })
+    }
+}
+
+/// Places that are shown together.
+const SHOWN: usize = 4096;
+
+fn how(cx: &Context<'_>, invocation: &Invocation) -> Result<How, Error> {
     let size = cx.option(invocation, 's')?.unwrap_or(8);
     if !matches!(size, 1 | 2 | 4 | 8) {
         return Err(Error::failed("ugrep: size must be a power of 2, at most 8"));
@@ -96,18 +183,8 @@ fn pattern(cx: &Context<'_>, invocation: &Invocation) -> Result<Pattern, Error> 
             "ugrep: only one of -d, -m and -M may be specified",
         ));
     }
-    let mask = mask.or(inverse.map(|bits| !bits)).unwrap_or(all) & all;
-    if value & !mask != 0 {
-        return Err(Error::with_hint(
-            format!(
-                "ugrep: pattern does not match mask: no value has the bits of {value:x} under {mask:x}"
-            ),
-            "choose another -m, -M or -s",
-        ));
-    }
-    Ok(Pattern {
-        value,
-        mask,
+    Ok(How {
+        mask: mask.or(inverse.map(|bits| !bits)).unwrap_or(all) & all,
         distance: distance.unwrap_or(1),
         size: size as usize,
     })

@@ -368,10 +368,11 @@ impl Dcmd {
         }
     }
 
-    /// `-5` of a command without options of digits but with operands: `::head -5`.
+    /// `-5` or `-0t5` of a command without options of digits but with operands: `::head -5`.
     fn is_operand(&self, letters: &str) -> bool {
+        let digits = letters.strip_prefix("0t").unwrap_or(letters);
         !self.operands.is_empty()
-            && letters.bytes().all(|byte| byte.is_ascii_digit())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
             && !self
                 .options
                 .iter()

@@ -32,7 +32,11 @@ pub(crate) fn run_published(
     address: Option<u64>,
     words: &[&str],
 ) -> Result<Report, Error> {
-    run_hosted(builder, dcmd, address, words, &Collector::default())
+    let collector = Collector::default();
+    let report = run_hosted(builder, dcmd, address, words, &collector)?;
+    let mut all = collector.1.take();
+    all.append(report);
+    Ok(all)
 }
 
 /// The addresses that a command emits.
@@ -76,9 +80,9 @@ fn run_hosted(
     }
 }
 
-/// Collects what is emitted.
+/// Collects what is emitted and shown.
 #[derive(Default)]
-struct Collector(RefCell<Vec<u64>>);
+struct Collector(RefCell<Vec<u64>>, RefCell<Report>);
 
 impl Host for Collector {
     fn emit(&self, address: u64) -> Result<(), Error> {
@@ -88,6 +92,7 @@ impl Host for Collector {
 
     fn show(&self, part: Report) -> Result<(), Error> {
         self.0.borrow_mut().extend(part.piped_addresses());
+        self.1.borrow_mut().append(part);
         Ok(())
     }
 
