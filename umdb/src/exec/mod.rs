@@ -37,6 +37,12 @@ pub trait Sink {
     /// The command has ended. Returns what is to be said about its shell command.
     fn end(&mut self) -> Status;
 
+    /// A command within the one that runs has a shell command, which gets its output: what follows is its answer.
+    fn enter(&mut self, command: &str, shell: &str);
+
+    /// It has ended; what follows is the answer of the command around it.
+    fn leave(&mut self) -> Status;
+
     /// Nobody listens any more: run no more commands.
     fn is_closed(&self) -> bool {
         false
@@ -255,9 +261,13 @@ impl<'a> Session<'a> {
         let mut parser = Parser::new(line);
         while let Some(command) = parser.next(self.state.radix.get()) {
             let result = match &command {
-                Ok(Command { shell: Some(_), .. }) => Err(Error::failed(
-                    "a shell command cannot stand within another command",
-                )),
+                Ok(
+                    command @ Command {
+                        shell: Some(shell), ..
+                    },
+                ) => tail.through_shell(&command.text, shell, &|tail| {
+                    self.run_stages(&command.stages, tail)
+                }),
                 Ok(command) => self.run_stages(&command.stages, tail),
                 Err(error) => Err(syntax(error)),
             };

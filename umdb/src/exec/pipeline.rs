@@ -25,7 +25,12 @@ pub(super) trait Tail {
     fn take_address(&self, address: u64) -> Result<(), Error>;
     /// Takes a report.
     fn take_report(&self, report: Report) -> Result<(), Error>;
+    /// Runs a command, as typed, whose output goes to a shell command.
+    fn through_shell(&self, command: &str, shell: &str, run: Runs<'_>) -> Result<(), Error>;
 }
+
+/// Runs commands that hand what they have to a tail.
+pub(super) type Runs<'r> = &'r dyn Fn(&dyn Tail) -> Result<(), Error>;
 
 /// Commands between pipes, ready to run.
 pub(super) struct Pipeline<'p, 'a> {
@@ -382,6 +387,15 @@ impl Tail for StageHost<'_, '_, '_> {
 
     fn take_report(&self, report: Report) -> Result<(), Error> {
         self.show(report)
+    }
+
+    fn through_shell(&self, command: &str, shell: &str, run: Runs<'_>) -> Result<(), Error> {
+        if self.index + 1 < self.pipeline.links.len() {
+            return Err(Error::failed(format!(
+                "! {shell}: the output of a shell command cannot go into a pipe"
+            )));
+        }
+        self.pipeline.tail.through_shell(command, shell, run)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
-use super::{Session, Sink, pipeline::Tail};
+use super::{
+    Session, Sink,
+    pipeline::{Runs, Tail},
+};
 use crate::{
     dcmds::Error,
     report::{Cell, Column, Report, Table},
@@ -71,5 +74,26 @@ impl Tail for Printer<'_, '_> {
     fn take_report(&self, report: Report) -> Result<(), Error> {
         self.flush()?;
         self.hand_on(report)
+    }
+
+    fn through_shell(&self, command: &str, shell: &str, run: Runs<'_>) -> Result<(), Error> {
+        self.flush()?;
+        let mut sink = self.sink.borrow_mut();
+        sink.enter(command, shell);
+        let inner = Printer::new(self.session, &mut **sink);
+        let result = run(&inner);
+        let _ = inner.flush();
+        let result = match result {
+            // That the shell command reads no more is its own affair.
+            Ok(()) | Err(Error::Closed) => Ok(()),
+            Err(error @ Error::Cancelled) => Err(error),
+            Err(error) => {
+                let _ = inner.take_report(error.into());
+                Ok(())
+            }
+        };
+        drop(inner);
+        self.session.worsen(sink.leave());
+        result
     }
 }

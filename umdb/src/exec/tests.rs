@@ -20,6 +20,15 @@ impl Sink for Kept {
     fn end(&mut self) -> Status {
         Status::Clean
     }
+
+    fn enter(&mut self, command: &str, shell: &str) {
+        self.begin(&format!("{command} -> {shell}"), None);
+    }
+
+    fn leave(&mut self) -> Status {
+        self.begin("around", None);
+        Status::Clean
+    }
 }
 
 impl Kept {
@@ -298,4 +307,28 @@ fn every_command_ends_at_any_address() {
     }
     let (kept, _, _) = run(&lines.join("\n"));
     assert!(kept.0.len() > lines.len() / 2);
+}
+
+#[test]
+fn commands_within_commands_may_have_shell_commands() {
+    let (kept, status, _) = run("::eval '::echo a; ::echo b ! cat; ::echo c'");
+    let texts: Vec<(&str, String)> = kept
+        .0
+        .iter()
+        .map(|(command, report)| (command.as_str(), TextWriter::default().write(report)))
+        .collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert_eq!(texts[0].1, "a\n");
+    assert_eq!(texts[1].0, "::echo b ! cat -> cat");
+    assert_eq!(texts[1].1, "b\n");
+    assert_eq!(texts[2], ("around", "c\n".to_owned()));
+    assert_eq!(status, Status::Clean);
+    let (kept, status, _) = run("::eval '::walk umem_cache ! cat' | ::count");
+    assert!(kept.warnings()[0].starts_with("! cat: the output of a shell command"));
+    assert_eq!(status, Status::Failed);
+    // What goes wrong within is told, and the rest is run.
+    let (kept, status, _) = run("::eval '::nothing ! cat; ::echo c'");
+    assert_eq!(kept.warnings().len(), 1);
+    assert!(kept.text().ends_with("c\n"));
+    assert_eq!(status, Status::Failed);
 }

@@ -27,6 +27,8 @@ pub(super) struct Output {
     /// What is missing of the target, until it has been said.
     missing: Vec<String>,
     command: Current,
+    /// The commands around it, whose answers go on when it has ended.
+    around: Vec<Current>,
     /// A person types the commands.
     is_prompt: bool,
     /// Where the line that is run comes from: "line 3 of ~/.umdbrc".
@@ -70,6 +72,7 @@ impl Output {
             ended: false,
             missing: Vec::new(),
             command: Current::default(),
+            around: Vec::new(),
             is_prompt: false,
             source: None,
         }
@@ -205,6 +208,17 @@ impl Output {
         }
     }
 
+    /// Ends the object that is being written.
+    fn end_json(&mut self) {
+        let json = std::mem::take(&mut self.command.json);
+        let said = self.command.answer.warnings.len();
+        let mut answer = std::mem::take(&mut self.command.answer);
+        self.add_missing(&mut answer);
+        self.print(&json.finish(&self.command.text, answer.status, &answer.warnings));
+        answer.warnings.truncate(said);
+        self.command.answer = answer;
+    }
+
     /// Keeps what is said at the end of an answer.
     fn keep(&mut self, report: Report) {
         self.command.answer.append(Report {
@@ -288,18 +302,10 @@ impl Sink for Output {
 
     fn end(&mut self) -> Status {
         self.command.progress = None;
-        let command = std::mem::take(&mut self.command.text);
-        let mut answer = std::mem::take(&mut self.command.answer);
-        match self.state.format.get() {
-            Format::Json if !self.command.is_shell => {
-                let said = answer.warnings.len();
-                self.add_missing(&mut answer);
-                let json = std::mem::take(&mut self.command.json);
-                self.print(&json.finish(&command, answer.status, &answer.warnings));
-                answer.warnings.truncate(said);
-            }
-            Format::Csv | Format::Json | Format::Text => {}
+        if self.state.format.get() == Format::Json && !self.command.is_shell {
+            self.end_json();
         }
+        let answer = std::mem::take(&mut self.command.answer);
         self.warn(&answer.warnings);
         match std::mem::take(&mut self.command.way) {
             Way::Out => {}
@@ -307,6 +313,29 @@ impl Sink for Output {
             Way::Program(program) => program.finish(),
         }
         Status::Clean
+    }
+
+    fn enter(&mut self, command: &str, shell: &str) {
+        self.command.progress = None;
+        // What was held back or begun stands above what the shell command prints.
+        if let Way::Held(held, _) = &mut self.command.way {
+            let held = std::mem::take(held);
+            self.command.way = Way::Out;
+            self.write(&held);
+        }
+        if self.command.json.has_begun() {
+            self.end_json();
+            let answer = std::mem::take(&mut self.command.answer);
+            self.warn(&answer.warnings);
+        }
+        self.around.push(std::mem::take(&mut self.command));
+        self.begin(command, Some(shell));
+    }
+
+    fn leave(&mut self) -> Status {
+        let status = self.end();
+        self.command = self.around.pop().unwrap_or_default();
+        status
     }
 
     fn is_closed(&self) -> bool {

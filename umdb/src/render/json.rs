@@ -42,6 +42,12 @@ impl JsonWriter {
         out
     }
 
+    /// Whether something of the object was written.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// The end of the object.
     #[must_use]
     pub fn finish(mut self, command: &str, status: Status, warnings: &[Warning]) -> String {
