@@ -25,7 +25,7 @@ mod subject;
 pub mod verify;
 mod walk;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::target::Target;
 pub use roots::RootKind;
@@ -49,9 +49,14 @@ pub fn missing(target: &Target) -> impl Iterator<Item = &str> {
         .filter(move |warning| !is_about_file(warning))
 }
 
-/// A request to stop, as Ctrl-C makes it.
+/// A request to stop, as Ctrl-C makes it, and how far the work is that it would stop.
 #[derive(Debug, Default)]
-pub struct Cancel(AtomicBool);
+pub struct Cancel {
+    is_requested: AtomicBool,
+    /// Pieces of the pass that runs, and how many of them are done.
+    planned: AtomicU64,
+    done: AtomicU64,
+}
 
 /// The analysis was stopped by request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -62,22 +67,45 @@ impl Cancel {
     /// No request so far.
     #[must_use]
     pub const fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self {
+            is_requested: AtomicBool::new(false),
+            planned: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+        }
+    }
+
+    /// A pass begins that has so many pieces of much the same size.
+    pub fn plan(&self, pieces: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.planned.store(pieces, Ordering::Relaxed);
+    }
+
+    /// So many pieces are done.
+    pub fn advance(&self, pieces: u64) {
+        self.done.fetch_add(pieces, Ordering::Relaxed);
+    }
+
+    /// How much of the pass that runs is done, in percent. None where no pass was planned, or it is over.
+    pub fn percent(&self) -> Option<u64> {
+        let planned = self.planned.load(Ordering::Relaxed);
+        let done = self.done.load(Ordering::Relaxed);
+        (done < planned).then(|| (u128::from(done) * 100 / u128::from(planned)) as u64)
     }
 
     /// Requests to stop, and returns whether that had been requested before.
     pub fn request(&self) -> bool {
-        self.0.swap(true, Ordering::Relaxed)
+        self.is_requested.swap(true, Ordering::Relaxed)
     }
 
-    /// Forgets a request.
+    /// Forgets a request, and what was planned.
     pub fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.is_requested.store(false, Ordering::Relaxed);
+        self.plan(0);
     }
 
     /// Whether to stop.
     pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_requested.load(Ordering::Relaxed)
     }
 
     /// An error when it is time to stop.

@@ -167,6 +167,7 @@ pub(super) fn share_out<T>(
 ) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(THREADS_MAX).min(count.div_ceil(WORTHWHILE));
+    cancel.plan(count as u64);
     let next = AtomicUsize::new(0);
     let merge = Mutex::new(merge);
     let labour = || {
@@ -177,6 +178,7 @@ pub(super) fn share_out<T>(
                 break;
             }
             work(&mut state, number);
+            cancel.advance(1);
         }
         // A thread that panics ends the process.
         if let Ok(mut merge) = merge.lock() {

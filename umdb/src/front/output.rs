@@ -141,18 +141,32 @@ impl Output {
         if text.is_empty() {
             return;
         }
-        self.command.progress = None;
         self.log(text);
         match &mut self.command.way {
-            Way::Out => self.write(text),
+            Way::Out => {
+                self.step_aside(text.ends_with('\n'));
+                self.write(text);
+            }
             Way::Held(held, page) => {
                 held.push_str(text);
                 if held.len() > HELD_MAX || held.lines().nth(*page).is_some() {
                     self.turn_page();
                 }
             }
-            // A command such as head reads no more than it wants.
-            Way::Program(program) => self.command.is_closed |= program.write(text).is_err(),
+            Way::Program(program) => {
+                // It prints when it likes.
+                self.command.progress = None;
+                // A command such as head reads no more than it wants.
+                self.command.is_closed |= program.write(text).is_err();
+            }
+        }
+    }
+
+    /// Makes room for what is printed; when a line of it stays open, the sign of life is not shown any more.
+    fn step_aside(&mut self, shows_lines: bool) {
+        match &self.command.progress {
+            Some(progress) if shows_lines => progress.hide(),
+            _ => self.command.progress = None,
         }
     }
 
@@ -161,6 +175,7 @@ impl Output {
         let Way::Held(held, _) = std::mem::take(&mut self.command.way) else {
             return;
         };
+        self.command.progress = None;
         match Reader::pager() {
             Some(mut pager) => {
                 self.command.is_closed |= pager.write(&held).is_err();
@@ -200,7 +215,7 @@ impl Output {
 
     fn warn(&mut self, warnings: &[Warning]) {
         if !warnings.is_empty() {
-            self.command.progress = None;
+            self.step_aside(true);
         }
         self.say_missing(warnings);
         for warning in warnings {
@@ -271,9 +286,7 @@ impl Sink for Output {
                 self.command.is_closed = true;
             }
         }
-        if shell.is_none() {
-            self.command.progress = Progress::start(command);
-        }
+        self.command.progress = Progress::start(command);
     }
 
     fn part(&mut self, report: Report) -> bool {

@@ -1,4 +1,4 @@
-//! A sign of life on standard error, on a terminal alone, while a command takes longer than a second.
+//! A sign of life on standard error, on a terminal alone, while a command says nothing for longer than a second.
 
 use std::{
     io::{Write, stderr},
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::screen::errors_are_seen;
+use super::{interrupt::CANCEL, screen::errors_are_seen};
 
 /// Nothing is shown before.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ struct Shared {
 struct State {
     has_ended: bool,
     is_shown: bool,
+    /// Since when nothing else was printed.
+    quiet: Option<Instant>,
 }
 
 impl Progress {
@@ -40,6 +42,7 @@ impl Progress {
         if !errors_are_seen() {
             return None;
         }
+        CANCEL.plan(0);
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let label: String = command
@@ -55,6 +58,23 @@ impl Progress {
             shared,
             thread: Some(thread),
         })
+    }
+}
+
+impl Progress {
+    /// Something else is about to be printed.
+    pub(super) fn hide(&self) {
+        let mut state = self.shared.lock();
+        state.quiet = Some(Instant::now());
+        state.hide();
+    }
+}
+
+impl State {
+    fn hide(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            let _ = stderr().write_all(CLEAR.as_bytes());
+        }
     }
 }
 
@@ -80,24 +100,55 @@ impl Shared {
         let start = Instant::now();
         let mut wait = PATIENCE;
         let mut state = self.lock();
-        loop {
-            let (next, timeout) = self
+        while !state.has_ended {
+            let (next, _) = self
                 .changed
                 .wait_timeout(state, wait)
                 .unwrap_or_else(PoisonError::into_inner);
             state = next;
+            let quiet = state.quiet.unwrap_or(start).elapsed();
             if state.has_ended {
                 break;
             }
-            if timeout.timed_out() {
-                let seconds = start.elapsed().as_secs();
-                let text = format!("{CLEAR}{label}: {seconds} s (Ctrl-C stops it)");
+            wait = PATIENCE.saturating_sub(quiet);
+            if wait.is_zero() {
+                let text = sign(label, start.elapsed().as_secs(), CANCEL.percent());
                 state.is_shown = stderr().write_all(text.as_bytes()).is_ok();
                 wait = STEP;
             }
         }
-        if state.is_shown {
-            let _ = stderr().write_all(CLEAR.as_bytes());
-        }
+        state.hide();
+    }
+}
+
+/// What is shown: how long it has taken, and how much of the pass that runs is done.
+fn sign(label: &str, seconds: u64, percent: Option<u64>) -> String {
+    let done = percent.map_or(String::new(), |percent| {
+        format!(", {percent} % of this pass")
+    });
+    format!("{CLEAR}{label}: {seconds} s{done} (Ctrl-C stops it)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Cancel;
+
+    #[test]
+    fn it_says_how_much_is_done_where_that_is_known() {
+        let cancel = Cancel::new();
+        assert_eq!(cancel.percent(), None);
+        cancel.plan(3);
+        cancel.advance(2);
+        assert_eq!(
+            sign("::x", 4, cancel.percent()),
+            format!("{CLEAR}::x: 4 s, 66 % of this pass (Ctrl-C stops it)")
+        );
+        cancel.advance(2);
+        assert_eq!(cancel.percent(), None);
+        cancel.plan(1);
+        cancel.clear();
+        let plain = sign("::x", 4, cancel.percent());
+        assert_eq!(plain, format!("{CLEAR}::x: 4 s (Ctrl-C stops it)"));
     }
 }

@@ -99,6 +99,7 @@ pub fn memory(
     mut each: impl FnMut(Hit) -> bool,
 ) -> Result<u64, Error> {
     let mut searched = 0;
+    cx.cancel.plan(length(cx, &range));
     let mut buffer = vec![0; PIECE as usize];
     let unit = pattern.how.size as u64;
     for mapping in cx.target.mappings.iter().filter(|mapping| mapping.read) {
@@ -121,9 +122,20 @@ pub fn memory(
                 got => got.next_multiple_of(unit),
             };
             at = at.saturating_add(step);
+            cx.cancel.advance(step);
         }
     }
     Ok(searched)
+}
+
+/// Bytes that are to be searched.
+fn length(cx: &Context<'_>, range: &Range<u64>) -> u64 {
+    let mappings = cx.target.mappings.iter().filter(|mapping| mapping.read);
+    let lengths = mappings.map(|mapping| {
+        let end = mapping.end.min(range.end);
+        end.saturating_sub(mapping.start.max(range.start))
+    });
+    lengths.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
