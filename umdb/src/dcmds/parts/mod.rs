@@ -12,6 +12,8 @@ pub(super) mod filter;
 pub(super) mod format;
 pub(super) mod groups;
 pub(super) mod holder;
+#[cfg(test)]
+mod hostile;
 pub(super) mod log;
 pub(super) mod operands;
 pub mod page;
