@@ -33,7 +33,5 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let sentence = Sentence::new()
         .words("demangling is now ")
         .value("demangling", Cell::text(if on { "on" } else { "off" }));
-    let mut report = Report::default();
-    report.push(List::one("demangle", sentence));
-    Ok(report)
+    Ok(Report::of(List::one("demangle", sentence)))
 }

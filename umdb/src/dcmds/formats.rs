@@ -56,9 +56,7 @@ fn list(_: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
             Cell::text(format.summary),
         ]);
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }
 
 /// Lines that are shown together.
@@ -110,9 +108,7 @@ fn value(cx: &Context<'_>, items: &[Item], value: u64, count: u64) -> Result<Rep
         }
     }
     line.end(&mut list);
-    let mut report = Report::default();
-    report.push(list);
-    Ok(report)
+    Ok(Report::of(list))
 }
 
 fn lines_list() -> List {
@@ -152,7 +148,5 @@ fn memory(cx: &Context<'_>, items: &[Item], start: u64, count: u64) -> Result<Re
     }
     line.end(&mut list);
     cx.state().increment.set(at.wrapping_sub(start));
-    let mut report = Report::default();
-    report.push(list);
-    Ok(report)
+    Ok(Report::of(list))
 }

@@ -23,15 +23,12 @@ stops the commands before it.
 
     > ::walk umem | ::head -3";
 
-/// Addresses when no number is given.
-const DEFAULT: u64 = 10;
-
 struct Head {
     left: u64,
 }
 
 fn begin(_: &Context<'_>, invocation: &Invocation) -> Result<Box<dyn Filter>, Error> {
-    let left = how_many(&DCMD, invocation, DEFAULT)?;
+    let left = how_many(&DCMD, invocation)?;
     Ok(Box::new(Head { left }))
 }
 

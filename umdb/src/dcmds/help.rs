@@ -44,9 +44,7 @@ fn run(_: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             page_text(find(bare).or(by_sign).ok_or_else(|| unknown(bare))?)
         }
     };
-    let mut report = Report::default();
-    report.push(Text { key: "help", body });
-    Ok(report)
+    Ok(Report::of(Text { key: "help", body }))
 }
 
 fn unknown(name: &str) -> Error {

@@ -54,7 +54,5 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         Some(file) => format!("logging to \"{file}\""),
         None => "no log is active".to_owned(),
     };
-    let mut report = Report::default();
-    report.push(List::one("log", Sentence::new().words(words)));
-    Ok(report)
+    Ok(Report::of(List::one("log", Sentence::new().words(words))))
 }

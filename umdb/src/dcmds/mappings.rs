@@ -82,9 +82,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             Cell::Bytes(mapping.offset),
         ]);
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }
 
 fn shown_name(mapping: &Mapping) -> String {

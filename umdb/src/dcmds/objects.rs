@@ -58,9 +58,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             Cell::text(module.name.as_str()),
         ]);
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }
 
 #[cfg(test)]

@@ -79,9 +79,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             .words(format!(", sizeof (...->{member}) = {size:#x}"))
             .hidden("bytes", Cell::Bytes(size));
     }
-    let mut report = Report::default();
-    report.push(List::one("offset", sentence));
-    Ok(report)
+    Ok(Report::of(List::one("offset", sentence)))
 }
 
 #[cfg(test)]

@@ -36,7 +36,5 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         .words("radix = ")
         .value("radix", Cell::Number(cx.state().radix.get().into()))
         .words(" base ten");
-    let mut report = Report::default();
-    report.push(List::one("radix", sentence));
-    Ok(report)
+    Ok(Report::of(List::one("radix", sentence)))
 }

@@ -1,7 +1,9 @@
 //! `::set`: the settings of the session.
 
+use std::cell::Cell;
+
 use super::{Context, Dcmd, Error, Format, Group, Invocation, Opt, Run, State};
-use crate::report::{Cell, Column, Report, Table};
+use crate::report::{self, Column, Report, Table};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "set",
@@ -33,8 +35,13 @@ are comma-separated values.";
 struct Setting {
     name: &'static str,
     summary: &'static str,
-    get: fn(&State) -> bool,
-    set: fn(&State, bool),
+    what: What,
+}
+
+/// What a setting switches.
+enum What {
+    Switch(fn(&State) -> &Cell<bool>),
+    Format(Format),
 }
 
 /// All settings, in the order of the alphabet.
@@ -42,45 +49,50 @@ const SETTINGS: [Setting; 6] = [
     Setting {
         name: "autowrap",
         summary: "long rows of tables go on in the next line of a terminal",
-        get: |state| state.wraps.get(),
-        set: |state, on| state.wraps.set(on),
+        what: What::Switch(|state| &state.wraps),
     },
     Setting {
         name: "csv",
         summary: "tables are comma-separated values",
-        get: |state| state.format.get() == Format::Csv,
-        set: |state, on| set_format(state, Format::Csv, on),
+        what: What::Format(Format::Csv),
     },
     Setting {
         name: "ignoreeof",
         summary: "the end of input (Ctrl-D) does not end the session",
-        get: |state| state.ignores_end.get(),
-        set: |state, on| state.ignores_end.set(on),
+        what: What::Switch(|state| &state.ignores_end),
     },
     Setting {
         name: "json",
         summary: "each answer is a JSON object",
-        get: |state| state.format.get() == Format::Json,
-        set: |state, on| set_format(state, Format::Json, on),
+        what: What::Format(Format::Json),
     },
     Setting {
         name: "pager",
         summary: "long answers are shown page by page on a terminal",
-        get: |state| state.pager.get(),
-        set: |state, on| state.pager.set(on),
+        what: What::Switch(|state| &state.pager),
     },
     Setting {
         name: "repeatlast",
         summary: "an empty line repeats the last command",
-        get: |state| state.repeats.get(),
-        set: |state, on| state.repeats.set(on),
+        what: What::Switch(|state| &state.repeats),
     },
 ];
 
-fn set_format(state: &State, format: Format, on: bool) {
-    state
-        .format
-        .set(if on { format } else { Format::default() });
+impl Setting {
+    fn is_on(&self, state: &State) -> bool {
+        match self.what {
+            What::Switch(switch) => switch(state).get(),
+            What::Format(format) => state.format.get() == format,
+        }
+    }
+
+    fn set(&self, state: &State, on: bool) {
+        match self.what {
+            What::Switch(switch) => switch(state).set(on),
+            What::Format(format) if on => state.format.set(format),
+            What::Format(_) => state.format.set(Format::default()),
+        }
+    }
 }
 
 /// Options of mdb that mean nothing here and may stand in an old file.
@@ -103,7 +115,7 @@ pub fn switch(state: &State, names: &str, on: bool) -> Result<(), String> {
     for name in names.split(',') {
         let bare = name.split('=').next().unwrap_or(name);
         match SETTINGS.iter().find(|setting| setting.name == name) {
-            Some(setting) => (setting.set)(state, on),
+            Some(setting) => setting.set(state, on),
             None if IGNORED.contains(&bare) => {}
             None => return Err(format!("invalid debugger option -- {name}")),
         }
@@ -147,11 +159,11 @@ fn list(state: &State) -> Report {
         ],
     );
     for setting in &SETTINGS {
-        let value = if (setting.get)(state) { "on" } else { "off" };
+        let value = if setting.is_on(state) { "on" } else { "off" };
         table.push(vec![
-            Cell::text(setting.name),
-            Cell::text(value),
-            Cell::text(setting.summary),
+            report::Cell::text(setting.name),
+            report::Cell::text(value),
+            report::Cell::text(setting.summary),
         ]);
     }
     let mut report = Report::default();

@@ -39,9 +39,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         .value("type", Cell::text(name))
         .words(format!(") = {size:#x}"))
         .hidden("bytes", Cell::Bytes(size));
-    let mut report = Report::default();
-    report.push(List::one("size", sentence));
-    Ok(report)
+    Ok(Report::of(List::one("size", sentence)))
 }
 
 #[cfg(test)]

@@ -62,9 +62,7 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
             .counted("threads", target.threads.len() as u64, "thread"),
     );
     push(state(cx));
-    let mut report = Report::default();
-    report.push(list);
-    Ok(report)
+    Ok(Report::of(list))
 }
 
 fn state(cx: &Context<'_>) -> Sentence {

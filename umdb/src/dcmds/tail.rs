@@ -26,9 +26,6 @@ commands before it have ended.
 
     > ::walk umem | ::tail -3";
 
-/// Addresses when no number is given.
-const DEFAULT: u64 = 10;
-
 struct Tail {
     most: u64,
     kept: VecDeque<u64>,
@@ -36,7 +33,7 @@ struct Tail {
 
 fn begin(_: &Context<'_>, invocation: &Invocation) -> Result<Box<dyn Filter>, Error> {
     Ok(Box::new(Tail {
-        most: how_many(&DCMD, invocation, DEFAULT)?,
+        most: how_many(&DCMD, invocation)?,
         kept: VecDeque::new(),
     }))
 }

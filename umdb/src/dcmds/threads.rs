@@ -58,9 +58,7 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
             function,
         ]);
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }
 
 #[cfg(test)]

@@ -115,16 +115,14 @@ fn caches(cx: &Context<'_>, counts: &[Counts]) -> Table {
     let mut table = Table::new("caches", cache_columns());
     table.ruled = true;
     for (cache, counts) in cx.heap.caches.iter().zip(counts) {
-        table.push(vec![
+        let mut cells = vec![
             Cell::text(cache.name.as_str()),
             Cell::Bytes(cache.record.buffer_size),
-            Cell::Count(counts.in_use),
-            Cell::Count(counts.in_magazines),
-            Cell::Count(counts.rest()),
-            Cell::Count(counts.total),
-            Cell::Scaled(counts.slab_bytes),
-            Cell::Count(counts.allocs),
-            Cell::Count(cache.record.fails),
+        ];
+        let mut sum = Sum::default();
+        sum.add(counts, cache.record.fails);
+        cells.extend(sum.cells());
+        cells.extend([
             Cell::Count(counts.in_threads),
             Cell::Count(counts.free),
             Cell::Count(counts.quarantined),
@@ -134,11 +132,12 @@ fn caches(cx: &Context<'_>, counts: &[Counts]) -> Table {
             Cell::Count(counts.frees),
             Cell::Address(cache.address),
         ]);
+        table.push(cells);
     }
     table
 }
 
-/// What the caches of one arena have together.
+/// What one cache has, or the caches of one arena have together.
 #[derive(Default)]
 struct Sum {
     in_use: u64,
@@ -150,18 +149,37 @@ struct Sum {
     fails: u64,
 }
 
+impl Sum {
+    fn add(&mut self, counts: &Counts, fails: u64) {
+        self.in_use += counts.in_use;
+        self.in_magazines += counts.in_magazines;
+        self.rest += counts.rest();
+        self.total += counts.total;
+        self.slab_bytes += counts.slab_bytes;
+        self.allocs = self.allocs.saturating_add(counts.allocs);
+        self.fails = self.fails.saturating_add(fails);
+    }
+
+    /// The columns that both tables have.
+    fn cells(&self) -> [Cell; 7] {
+        [
+            Cell::Count(self.in_use),
+            Cell::Count(self.in_magazines),
+            Cell::Count(self.rest),
+            Cell::Count(self.total),
+            Cell::Scaled(self.slab_bytes),
+            Cell::Count(self.allocs),
+            Cell::Count(self.fails),
+        ]
+    }
+}
+
 /// One line for each arena that caches take memory from.
 fn totals(cx: &Context<'_>, counts: &[Counts]) -> Table {
     let mut sums: BTreeMap<u64, Sum> = BTreeMap::new();
     for (cache, counts) in cx.heap.caches.iter().zip(counts) {
         let sum = sums.entry(cache.record.arena).or_default();
-        sum.in_use += counts.in_use;
-        sum.in_magazines += counts.in_magazines;
-        sum.rest += counts.rest();
-        sum.total += counts.total;
-        sum.slab_bytes += counts.slab_bytes;
-        sum.allocs = sum.allocs.saturating_add(counts.allocs);
-        sum.fails = sum.fails.saturating_add(cache.record.fails);
+        sum.add(counts, cache.record.fails);
     }
     let mut columns = cache_columns();
     columns.retain(|column| !column.hidden && column.key != "buffer_size");
@@ -184,16 +202,9 @@ fn totals(cx: &Context<'_>, counts: &[Counts]) -> Table {
         .into_iter()
         .filter(|(_, sum)| sum.allocs + sum.fails > 0)
     {
-        table.push(vec![
-            Cell::text(format!("Total [{name}]")),
-            Cell::Count(sum.in_use),
-            Cell::Count(sum.in_magazines),
-            Cell::Count(sum.rest),
-            Cell::Count(sum.total),
-            Cell::Scaled(sum.slab_bytes),
-            Cell::Count(sum.allocs),
-            Cell::Count(sum.fails),
-        ]);
+        let mut cells = vec![Cell::text(format!("Total [{name}]"))];
+        cells.extend(sum.cells());
+        table.push(cells);
     }
     table
 }

@@ -29,9 +29,7 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
     let sentence = Sentence::new()
         .words("umem: debugging is now ")
         .value("debugging", Cell::text(text));
-    let mut report = Report::default();
-    report.push(List::one("umem_debug", sentence));
-    Ok(report)
+    Ok(Report::of(List::one("umem_debug", sentence)))
 }
 
 #[cfg(test)]

@@ -59,9 +59,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             Cell::Address(entry.record),
         ]);
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }
 
 fn columns() -> Vec<Column> {

@@ -51,7 +51,5 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             table.push(vec![Cell::Text(name), Cell::Address(value)]);
         }
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }

@@ -59,9 +59,7 @@ fn run(_: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             ]);
         }
     }
-    let mut report = Report::default();
-    report.push(table);
-    Ok(report)
+    Ok(Report::of(table))
 }
 
 #[cfg(test)]

@@ -32,6 +32,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report of one section.
+    #[must_use]
+    pub fn of(section: impl Into<Section>) -> Self {
+        Self {
+            sections: vec![section.into()],
+            ..Self::default()
+        }
+    }
+
     /// Adds a section.
     pub fn push(&mut self, section: impl Into<Section>) {
         self.sections.push(section.into());

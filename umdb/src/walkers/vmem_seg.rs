@@ -18,25 +18,22 @@ pub(super) const WALKER: Walker = Walker {
 pub(super) const ALLOC: Walker = Walker {
     name: "vmem_alloc",
     summary: "walk the allocated segments of an arena",
-    start: Start::Required("arena"),
-    yields: "segments",
     walk: |subject, start| walk(subject, start, Some(segment_kind::ALLOC)),
+    ..WALKER
 };
 
 pub(super) const FREE: Walker = Walker {
     name: "vmem_free",
     summary: "walk the free segments of an arena",
-    start: Start::Required("arena"),
-    yields: "segments",
     walk: |subject, start| walk(subject, start, Some(segment_kind::FREE)),
+    ..WALKER
 };
 
 pub(super) const SPAN: Walker = Walker {
     name: "vmem_span",
     summary: "walk the spans of an arena: what it got from its source or was made from",
-    start: Start::Required("arena"),
-    yields: "segments",
     walk: |subject, start| walk(subject, start, Some(segment_kind::SPAN)),
+    ..WALKER
 };
 
 fn walk<'a>(

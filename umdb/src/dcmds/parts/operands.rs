@@ -27,10 +27,13 @@ pub fn optional<'i>(dcmd: &Dcmd, invocation: &'i Invocation) -> Result<Option<&'
     }
 }
 
+/// Addresses when no number is given.
+const MANY: u64 = 10;
+
 /// `-5` of `::head -5`: a number of addresses, decimal as mdb has it.
-pub fn how_many(dcmd: &Dcmd, invocation: &Invocation, default: u64) -> Result<u64, Error> {
+pub fn how_many(dcmd: &Dcmd, invocation: &Invocation) -> Result<u64, Error> {
     let Some(text) = optional(dcmd, invocation)? else {
-        return Ok(default);
+        return Ok(MANY);
     };
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits
