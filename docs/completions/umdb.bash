@@ -16,6 +16,9 @@ _umdb() {
             ",$1")
                 cmd="umdb"
                 ;;
+            umdb,diff)
+                cmd="umdb__subcmd__diff"
+                ;;
             umdb,help)
                 cmd="umdb__subcmd__help"
                 ;;
@@ -24,6 +27,9 @@ _umdb() {
                 ;;
             umdb,snapshot)
                 cmd="umdb__subcmd__snapshot"
+                ;;
+            umdb__subcmd__help,diff)
+                cmd="umdb__subcmd__help__subcmd__diff"
                 ;;
             umdb__subcmd__help,help)
                 cmd="umdb__subcmd__help__subcmd__help"
@@ -41,7 +47,7 @@ _umdb() {
 
     case "${cmd}" in
         umdb)
-            opts="-p -e -o -S -P -h -V --pid --hold --snapshot --sysroot --execute --json --clear --help --version snapshot run help"
+            opts="-p -e -o -S -P -h -V --pid --hold --snapshot --sysroot --execute --json --clear --suppressions --help --version snapshot diff run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -75,6 +81,10 @@ _umdb() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --suppressions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 -P)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -86,9 +96,49 @@ _umdb() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        umdb__subcmd__help)
-            opts="snapshot run help"
+        umdb__subcmd__diff)
+            opts="-d -n -h --details --lines --json --sysroot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --lines)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sysroot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        umdb__subcmd__help)
+            opts="snapshot diff run help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        umdb__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -143,7 +193,7 @@ _umdb() {
             return 0
             ;;
         umdb__subcmd__run)
-            opts="-e -o -S -P -h --execute --json --clear --library --error-exitcode --help"
+            opts="-e -o -S -P -h --execute --json --clear --suppressions --library --error-exitcode --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -162,6 +212,10 @@ _umdb() {
                     return 0
                     ;;
                 --clear)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --suppressions)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

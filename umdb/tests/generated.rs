@@ -50,7 +50,9 @@ fn files() -> Vec<(&'static str, String)> {
         ("reference/dcmds.md", dcmds()),
         ("reference/walkers.md", walkers()),
         ("man/umdb.1", man()),
-        ("man/umdb-run.1", man_of_run()),
+        ("man/umdb-run.1", man_of("run")),
+        ("man/umdb-snapshot.1", man_of("snapshot")),
+        ("man/umdb-diff.1", man_of("diff")),
         ("completions/umdb.bash", completion(Shell::Bash)),
         ("completions/_umdb", completion(Shell::Zsh)),
         ("completions/umdb.fish", completion(Shell::Fish)),
@@ -164,17 +166,18 @@ fn man() -> String {
     }
     text + ".SH FILES\n.TP\n.B ~/.umdbrc\nCommands that are run when a session begins, unless \\-S is given.\n\
             .TP\n.B ~/.umdb_history\nLines that were typed.\n\
-            .SH ENVIRONMENT\nPAGER, SHELL, HISTSIZE, NO_COLOR, HOME.\n"
+            .SH ENVIRONMENT\nPAGER, SHELL, HISTSIZE, NO_COLOR, HOME, UMDB_SUPPRESSIONS.\n"
 }
 
-/// The page of `umdb run`.
-fn man_of_run() -> String {
+/// The page of `umdb run` and its kin.
+fn man_of(name: &str) -> String {
     let mut command = command_line();
     command.build();
-    let run = command.find_subcommand("run").expect("there is umdb run");
+    let found = command.find_subcommand(name).expect("it is in the table");
+    let page = format!("umdb-{name}");
     let mut bytes = Vec::new();
-    clap_mangen::Man::new(run.clone().display_name("umdb-run"))
-        .title("umdb-run")
+    clap_mangen::Man::new(found.clone().display_name(page.clone()))
+        .title(page)
         .source("umdb")
         .manual("User Commands")
         .render(&mut bytes)

@@ -22,6 +22,7 @@ pub mod retained;
 mod roots;
 mod scan;
 mod subject;
+pub mod suppressions;
 pub mod verify;
 mod walk;
 

@@ -49,7 +49,9 @@ The file is one that umdb snapshot made, or a core:
 
     > ::diff before.umdb
 
-It may be of another run of the same program: stacks are compared by module and
+From the shell umdb diff BEFORE AFTER compares two files.
+
+The file may be of another run of the same program: stacks are compared by module and
 offset. What is freed meanwhile and what shrank is not listed. Stacks need
 UMEM_DEBUG=audit in both.";
 
@@ -62,13 +64,19 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let path = only(&DCMD, invocation, "a snapshot or core")?;
     let lines = cx.option(invocation, 'n')?;
     let most = lines.map_or(LINES, |lines| lines.min(LINES_MAX) as usize);
-    let target = Target::open_core(Path::new(path), None, None).map_err(|error| Error::Failed {
-        what: format!("diff: {}", error.what),
-        hint: error.hint,
-    })?;
+    let sysroot = cx.target.files().sysroot();
+    let target =
+        Target::open_core(Path::new(path), None, sysroot).map_err(|error| Error::Failed {
+            what: format!("diff: {}", error.what),
+            hint: error.hint,
+        })?;
     let symbols = Symbols::new(&target);
-    let root = find_root(&target, &symbols)
-        .map_err(|error| Error::failed(format!("diff: {path}: {error}")))?;
+    let root = find_root(&target, &symbols).map_err(|error| {
+        Error::with_hint(
+            format!("diff: {path}: {error}"),
+            "both have to be of programs that ran under libumem.so",
+        )
+    })?;
     let heap = Heap::load(Arc::clone(&target.memory), root);
     let before = Subject::new(&target, &symbols, &heap, cx.cancel);
     let (leaks_before, _) = before.leaks(false)?;

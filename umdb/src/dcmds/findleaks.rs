@@ -1,5 +1,7 @@
 //! `::findleaks`: buffers that no root can reach.
 
+use std::path::Path;
+
 use umem_layout::ready;
 
 use super::{
@@ -7,10 +9,14 @@ use super::{
     parts::{
         groups::{Shown, add_tables, holding},
         record::Show,
+        suppressed,
     },
 };
 use crate::{
-    analysis::leaks::{self, Alive, Kind, Leaks},
+    analysis::{
+        leaks::{self, Alive, Kind, Leaks},
+        suppressions::Suppressions,
+    },
     report::{self, Cell, Column, Item, List, Report, Section, Sentence, Status, Table},
 };
 
@@ -33,6 +39,11 @@ pub(super) const DCMD: Dcmd = Dcmd {
         Opt::flag('m', "also mappings of unknown owner that nothing points to"),
         Opt::flag('r', "also what is still reachable, by stack"),
         Opt::flag('v', "statistics of the search"),
+        Opt::value(
+            'x',
+            "file",
+            "leave out the leaks that a file of suppressions names; - leaves out none",
+        ),
     ],
     operands: "",
     summary: "search for memory leaks",
@@ -64,6 +75,19 @@ function that begins there, are listed.
 
     > ::findleaks | ::bufctl -v
 
+Leaks that are known are left out by a file of suppressions (-x here, ::set -x for
+the session, umdb --suppressions for both). A line of it is a rule:
+
+    leak:parse_header               as for LeakSanitizer: in the name of a function,
+                                    module or source file of any frame
+    fun:cache_* obj:libssl.so* size:..64
+                                    all of: function, module, bytes of each buffer;
+                                    src: is the source file, * stands for any text
+
+A line that begins with # is a comment. How much was left out is said below the
+leaks, and so is which rules never matched; -v shows what each did. Walkers and
+::diff know all leaks.
+
 When threads or memory could not be read, no verdict is given: the reasons are
 named, and what is listed may be wrong.";
 
@@ -84,9 +108,14 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             statistics(cx, &leaks)
         });
     }
+    let rules = rules(cx, invocation)?;
+    let suppressed = suppressed::find(cx, &rules, &leaks.groups)?;
     let groups: Vec<&leaks::Group> = leaks
         .groups
         .iter()
+        .zip(&suppressed.is_hidden)
+        .filter(|(_, is_hidden)| !**is_hidden)
+        .map(|(group, _)| group)
         .filter(|group| {
             invocation
                 .address
@@ -103,6 +132,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         report.worsen(Status::Found);
         add_tables(cx, &groups, Shown::Lost, &mut report);
     }
+    suppressed.add_to(&mut report, invocation.has('v'));
     if invocation.has('d') {
         for group in groups {
             let detail = detail(cx, group, &mut report);
@@ -128,6 +158,26 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         report.push(foreign(&leaks));
     }
     Ok(report)
+}
+
+/// The suppressions that count: those of `-x`, else those of the session.
+fn rules(cx: &Context<'_>, invocation: &Invocation) -> Result<Suppressions, Error> {
+    let mut rules = Suppressions::default();
+    let files = || {
+        invocation
+            .values
+            .iter()
+            .filter(|(letter, _)| *letter == 'x')
+    };
+    if files().next().is_none() {
+        return Ok(cx.state().suppressions.borrow().clone());
+    }
+    for (_, file) in files().filter(|(_, file)| file != "-") {
+        rules
+            .add_file(Path::new(file))
+            .map_err(|refused| Error::failed(format!("findleaks: {refused}")))?;
+    }
+    Ok(rules)
 }
 
 /// Says what the tables that follow show, since it is no finding.

@@ -1,6 +1,6 @@
 //! `::set`: the settings of the session.
 
-use std::cell::Cell;
+use std::{cell::Cell, path::Path};
 
 use super::{Context, Dcmd, Error, Format, Group, Invocation, Opt, Run, State};
 use crate::report::{self, Column, Report, Table};
@@ -8,7 +8,14 @@ use crate::report::{self, Column, Report, Table};
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "set",
     group: Group::Session,
-    options: &[Opt::value('o', "option", "switch an option on")],
+    options: &[
+        Opt::value('o', "option", "switch an option on"),
+        Opt::value(
+            'x',
+            "file",
+            "::findleaks also leaves out the leaks that this file names; - forgets all files",
+        ),
+    ],
     operands: "[+o option] ...",
     summary: "show or change the settings of the session",
     help: HELP,
@@ -29,7 +36,8 @@ may stand together with commas between. umdb takes the same options.
     > ::set -o json
 
 With json each command answers with one JSON object on a line, with csv its tables
-are comma-separated values.";
+are comma-separated values. With -x ::findleaks leaves out known leaks (see there for
+what stands in the file).";
 
 /// A setting.
 struct Setting {
@@ -127,8 +135,11 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     if invocation.operands.is_empty() && invocation.values.is_empty() {
         return Ok(list(cx.state()));
     }
-    for (_, names) in &invocation.values {
-        switch(cx.state(), names, true).map_err(|what| DCMD.misused(what))?;
+    for (letter, value) in &invocation.values {
+        match letter {
+            'x' => suppress(cx.state(), value)?,
+            _ => switch(cx.state(), value, true).map_err(|what| DCMD.misused(what))?,
+        }
     }
     let mut words = invocation.operands.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -147,6 +158,18 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         switch(cx.state(), names, on).map_err(|what| DCMD.misused(what))?;
     }
     Ok(Report::default())
+}
+
+/// Adds a file of suppressions; `-` forgets all.
+fn suppress(state: &State, file: &str) -> Result<(), Error> {
+    let mut suppressions = state.suppressions.borrow_mut();
+    if file == "-" {
+        suppressions.rules.clear();
+        return Ok(());
+    }
+    suppressions
+        .add_file(Path::new(file))
+        .map_err(|refused| Error::failed(format!("set: {refused}")))
 }
 
 fn list(state: &State) -> Report {

@@ -1,6 +1,11 @@
 //! The arguments of the command.
 
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use crate::dcmds::{DCMDS, Group};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
@@ -19,7 +24,7 @@ Exit status: 0 nothing found, 1 found something, 2 could not do it, 3 incomplete
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    override_usage = "umdb -p PID [-e CMD]... [--json]\n       umdb [PROGRAM] CORE [-e CMD]... [--json]\n       umdb run [-e CMD]... [--json] [--library PATH] [--error-exitcode N] -- PROGRAM [ARGUMENT]...\n       umdb snapshot -p PID -o FILE",
+    override_usage = "umdb -p PID [-e CMD]... [--json]\n       umdb [PROGRAM] CORE [-e CMD]... [--json]\n       umdb run [-e CMD]... [--json] [--library PATH] [--error-exitcode N] -- PROGRAM [ARGUMENT]...\n       umdb snapshot -p PID -o FILE\n       umdb diff BEFORE AFTER",
     after_help = AFTER
 )]
 struct Arguments {
@@ -63,6 +68,9 @@ struct Common {
     /// Switches settings off, as +o does
     #[arg(long = "clear", value_name = "OPTION", hide = true)]
     clear: Vec<String>,
+    /// Leaves out of ::findleaks the leaks that a file names (::help findleaks); UMDB_SUPPRESSIONS names one too
+    #[arg(long, value_name = "FILE")]
+    suppressions: Vec<PathBuf>,
     /// Does not read ~/.umdbrc
     #[arg(short = 'S')]
     no_startup: bool,
@@ -84,6 +92,27 @@ enum Command {
         /// Stops the process until the file is written
         #[arg(long)]
         hold: bool,
+    },
+    /// Lists what grew between two snapshots or cores, new leaks first; status 1 when there are new leaks
+    Diff {
+        /// The snapshot or core that was taken first
+        #[arg(value_name = "BEFORE")]
+        before: PathBuf,
+        /// The one that was taken later
+        #[arg(value_name = "AFTER")]
+        after: PathBuf,
+        /// Shows the whole stack of each
+        #[arg(short, long)]
+        details: bool,
+        /// Shows so many lines instead of 20
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        lines: Option<u32>,
+        /// Answers in JSON
+        #[arg(long)]
+        json: bool,
+        /// Looks for files below a folder, such as the root of the container
+        #[arg(long, value_name = "DIR")]
+        sysroot: Option<PathBuf>,
     },
     /// Runs a program under libumem.so and looks at its heap when it ends
     Run {
@@ -135,6 +164,8 @@ pub(super) struct Options {
     pub(super) json: bool,
     /// Settings to switch on or off: names with commas between.
     pub(super) settings: Vec<(String, bool)>,
+    /// Files of leaks that are not reported.
+    pub(super) suppressions: Vec<PathBuf>,
     /// `~/.umdbrc` is read.
     pub(super) reads_startup: bool,
     /// What stands before each line.
@@ -149,6 +180,8 @@ pub(super) enum Task {
     Look(What),
     /// Run a program and look at it when it ends.
     Run(RunTask),
+    /// Compare a core (with the folder of its files) with one that was taken before, by `::diff` with these words.
+    Diff(PathBuf, Option<PathBuf>, String),
     /// Write a process to a file.
     Save(u32, Attach, PathBuf),
 }
@@ -242,6 +275,21 @@ fn options(arguments: Arguments) -> Result<Options, String> {
             let how = if hold { Attach::Hold } else { Attach::Best };
             (common, Task::Save(pid, how, output))
         }
+        (
+            Some(Command::Diff {
+                before,
+                after,
+                details,
+                lines,
+                json,
+                sysroot,
+            }),
+            ..,
+        ) => {
+            let words = diff_words(&before, details, lines)?;
+            let common = Common { json, ..common };
+            (common, Task::Diff(after, sysroot, words))
+        }
         (None, Some(pid), ..) => (common, Task::Look(What::Process(pid, how))),
         (None, None, Some(core), None) => (common, Task::Look(What::Core(core, None, sysroot))),
         (None, None, Some(program), Some(core)) => {
@@ -257,10 +305,22 @@ fn options(arguments: Arguments) -> Result<Options, String> {
         commands: common.execute,
         json: common.json,
         settings: on.chain(off).collect(),
+        suppressions: common.suppressions,
         reads_startup: !common.no_startup,
         prompt: common.prompt,
         task,
     })
+}
+
+/// What is typed behind `::diff`.
+fn diff_words(before: &Path, details: bool, lines: Option<u32>) -> Result<String, String> {
+    let name = before
+        .to_str()
+        .ok_or_else(|| format!("{}: the name is no UTF-8", before.display()))?;
+    let quoted = name.replace('\\', r"\\").replace('"', r#"\""#);
+    let details = if details { "-d " } else { "" };
+    let lines = lines.map_or(String::new(), |lines| format!("-n 0t{lines} "));
+    Ok(format!("{details}{lines}-- \"{quoted}\""))
 }
 
 /// Prints help as asked for, or one line about a mistake, and returns the exit status.
@@ -327,6 +387,18 @@ mod tests {
             };
             assert_eq!(task.program, ["prog", "-e", "--json", "x"]);
         }
+    }
+
+    #[test]
+    fn two_files_are_compared() {
+        let options = parsed("umdb diff --json -n 30 a\"b\\c after").unwrap();
+        assert!(options.json);
+        let Task::Diff(after, None, words) = options.task else {
+            panic!("another task")
+        };
+        assert_eq!(after, *"after");
+        assert_eq!(words, r#"-n 0t30 -- "a\"b\\c""#);
+        assert!(parsed("umdb diff before").is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod startup;
 
 use std::{
     io::{BufRead, IsTerminal},
+    path::PathBuf,
     process::ExitCode,
     rc::Rc,
 };
@@ -50,6 +51,13 @@ pub fn main() -> ExitCode {
     let code = match &options.task {
         Task::Run(task) => run::run(task, &options.commands, &mut output),
         Task::Save(pid, how, file) => save::save(*pid, *how, file, &mut output),
+        Task::Diff(after, sysroot, words) => {
+            let what = What::Core(after.clone(), None, sysroot.clone());
+            match open::open(&what) {
+                Ok(opened) => compare(&opened, words, &mut output).exit_code(),
+                Err(failure) => fail(&failure, &mut output),
+            }
+        }
         Task::Look(what) => match open::open(what) {
             Ok(opened) => look(opened, what, &options, &mut output).exit_code(),
             Err(failure) => fail(&failure, &mut output),
@@ -64,6 +72,9 @@ fn fail(failure: &Failure, output: &mut Output) -> u8 {
     Status::Failed.exit_code()
 }
 
+/// The variable that names a file of leaks that are not reported.
+const SUPPRESSIONS: &str = "UMDB_SUPPRESSIONS";
+
 /// The settings that the command line asks for.
 fn settings(options: &Options) -> Result<Rc<State>, ExitCode> {
     let state = Rc::new(State::default());
@@ -72,6 +83,12 @@ fn settings(options: &Options) -> Result<Rc<State>, ExitCode> {
             return Err(cli::misused(&what));
         }
     }
+    let suppressions = std::env::var_os(SUPPRESSIONS).filter(|file| !file.is_empty());
+    let files = suppressions.map(PathBuf::from).into_iter();
+    for file in files.chain(options.suppressions.iter().cloned()) {
+        let added = state.suppressions.borrow_mut().add_file(&file);
+        added.map_err(|refused| cli::misused(&refused.to_string()))?;
+    }
     if options.json {
         state.format.set(Format::Json);
     }
@@ -79,6 +96,14 @@ fn settings(options: &Options) -> Result<Rc<State>, ExitCode> {
         state.prompt.replace(prompt.clone());
     }
     Ok(state)
+}
+
+/// Runs `::diff` with its words.
+fn compare(opened: &Opened, words: &str, output: &mut Output) -> Status {
+    let session = session(opened, output);
+    announce(opened, &session, output);
+    run_lines(&session, std::iter::once(format!("::diff {words}")), output);
+    session.status()
 }
 
 /// Lines of commands; none where a person types them.

@@ -53,6 +53,12 @@ impl Files {
         }
     }
 
+    /// The folder that stands for their root, when one was given.
+    #[must_use]
+    pub fn sysroot(&self) -> Option<&Path> {
+        self.sysroot.as_deref()
+    }
+
     /// Maps the file of a module, if it is the very file that was loaded.
     ///
     /// # Errors

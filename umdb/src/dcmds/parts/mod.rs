@@ -27,6 +27,7 @@ pub(super) mod search;
 pub(super) mod show;
 pub(super) mod stacks;
 pub(super) mod state;
+pub(super) mod suppressed;
 #[cfg(test)]
 pub(super) mod testing;
 pub(super) mod threads;

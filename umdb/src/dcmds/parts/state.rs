@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
 };
 
-use crate::lang::DEFAULT_RADIX;
+use crate::{analysis::suppressions::Suppressions, lang::DEFAULT_RADIX};
 
 /// Characters that a name of a variable may have.
 const NAME_MAX: usize = 30;
@@ -39,6 +39,8 @@ pub struct State {
     pub prompt: RefCell<String>,
     /// The file that commands and answers are copied to, as `::log` sets it.
     pub log: RefCell<Option<String>>,
+    /// Leaks that `::findleaks` leaves out.
+    pub suppressions: RefCell<Suppressions>,
     /// The session is to begin anew about the same process.
     pub again: Cell<bool>,
     /// Variables by name.
@@ -73,6 +75,7 @@ impl Default for State {
             demangles: Cell::new(true),
             prompt: RefCell::new("> ".to_owned()),
             log: RefCell::default(),
+            suppressions: RefCell::default(),
             again: Cell::new(false),
             variables: RefCell::default(),
         }
