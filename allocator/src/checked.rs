@@ -16,7 +16,7 @@ use crate::{
     raw::{ArenaRef, Cell, SegmentRef, SlabRef, root},
     sys::{
         memory::{self, PAGE},
-        process,
+        process, single,
     },
     thread,
     unwind::Entry,
@@ -102,7 +102,7 @@ pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
     }
     match buffer::freed(buffer, &call) {
         Ok(()) => {
-            buffer.cache.frees().fetch_add(1, Ordering::Relaxed);
+            single::add(buffer.cache.frees(), 1);
             if !thread::quarantine(buffer) {
                 cache::give_back(buffer);
             }

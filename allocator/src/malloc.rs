@@ -25,7 +25,7 @@ use crate::{
     },
     init,
     raw::{ArenaRef, CacheRef, Cell, root},
-    sys::{memory::PAGE, process},
+    sys::{memory::PAGE, process, single},
     thread,
     unwind::Entry,
     vmem::{self, arenas},
@@ -120,7 +120,7 @@ fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> 
         let call = *call.get_or_insert_with(|| thread::call(entry));
         match buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
             Ok(()) => {
-                cache.allocs().fetch_add(1, Ordering::Relaxed);
+                single::add(cache.allocs(), 1);
                 return Some(taken.buffer.address);
             }
             Err(damage) => {

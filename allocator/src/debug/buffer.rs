@@ -5,7 +5,7 @@ use super::{
     log::{self, Kind, Transaction},
 };
 use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byte, word};
-use crate::sys::memory;
+use crate::sys::{memory, single};
 use core::sync::atomic::{AtomicU8, Ordering};
 use umem_layout::{
     AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
@@ -258,16 +258,8 @@ pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
 /// # Errors
 /// As for [`freed`].
 pub fn claim(buffer: Buffer, call: &Call) -> Result<(), Damage> {
-    if let Some(state) = buffer.state() {
-        let taken = state.compare_exchange(
-            buffer_state::ALLOCATED,
-            buffer_state::TRANSIT,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        if taken.is_err() {
-            return Err(Damage::new(error_code::DUPLICATE_FREE));
-        }
+    if buffer.state().is_some_and(|state| !take_allocated(state)) {
+        return Err(Damage::new(error_code::DUPLICATE_FREE));
     }
     check_allocated(buffer)?;
     if let Some(record) = buffer.record() {
@@ -285,6 +277,12 @@ pub fn claim(buffer: Buffer, call: &Call) -> Result<(), Damage> {
         buffer.log(call, operation::FREE, u64::from(record.requested().get()));
     }
     Ok(())
+}
+
+/// Moves a state from allocated to transit. False: somebody else has freed the buffer.
+fn take_allocated(state: &AtomicU8) -> bool {
+    let (from, to) = (buffer_state::ALLOCATED, buffer_state::TRANSIT);
+    single::exchange_byte(state, from, to, Ordering::AcqRel)
 }
 
 /// The second half of [`freed`]: fill and trailer of a free buffer.
@@ -595,14 +593,7 @@ pub fn block_allocated(
 /// # Errors
 /// What was found damaged.
 pub fn block_freed(block: SegmentRef, owner: u64, call: &Call) -> Result<(), Damage> {
-    let state = block.state();
-    let taken = state.compare_exchange(
-        buffer_state::ALLOCATED,
-        buffer_state::TRANSIT,
-        Ordering::AcqRel,
-        Ordering::Acquire,
-    );
-    if taken.is_err() {
+    if !take_allocated(block.state()) {
         return Err(Damage::new(error_code::DUPLICATE_FREE));
     }
     check_block_tail(block)?;

@@ -9,7 +9,10 @@
 use super::Call;
 use crate::{
     raw::{self, Cell, Global, LogEntryRef, LogRef, byte, root},
-    sys::memory::{self, PAGE},
+    sys::{
+        memory::{self, PAGE},
+        single,
+    },
     vmem::round_up,
 };
 use core::sync::atomic::Ordering;
@@ -117,18 +120,14 @@ fn take(log: LogRef) -> Option<(LogEntryRef, u64)> {
     if capacity == 0 {
         return None;
     }
-    let sequence = log.written().fetch_add(1, Ordering::AcqRel) + 1;
+    let sequence = single::add(log.written(), 1) + 1;
     let slot = log.base().get() + ((sequence - 1) % capacity) * u64::from(log.stride().get());
     // SAFETY: the slot is below the log's capacity and only accessed through handles.
     let entry = unsafe { LogEntryRef::from_address(slot as usize) };
     let before = entry.sequence().load(Ordering::Acquire);
     // Zero stands in an entry that was never used, and in one at which somebody is.
     let is_free = before < sequence && (before != 0 || sequence <= capacity);
-    let taken = is_free
-        && entry
-            .sequence()
-            .compare_exchange(before, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
+    let taken = is_free && single::exchange_word(entry.sequence(), before, 0, Ordering::AcqRel);
     taken.then_some((entry, sequence))
 }
 

@@ -9,7 +9,7 @@
 
 mod protocol;
 
-use crate::sys::{futex, process};
+use crate::sys::{futex, process, single};
 use core::sync::atomic::{AtomicU32, Ordering};
 use protocol::{FREE, Word};
 
@@ -33,13 +33,16 @@ impl Word for AtomicU32 {
 
     #[inline(always)]
     fn swap(&self, value: u32, order: Ordering) -> u32 {
+        let now = self.load(Ordering::Relaxed);
+        if single::is_single() && single::exchange_half(self, now, value, order) {
+            return now;
+        }
         self.swap(value, order)
     }
 
     #[inline(always)]
     fn exchange(&self, old: u32, new: u32, order: Ordering) -> bool {
-        self.compare_exchange(old, new, order, Ordering::Relaxed)
-            .is_ok()
+        single::exchange_half(self, old, new, order)
     }
 
     #[inline(always)]

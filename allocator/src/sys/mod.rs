@@ -9,5 +9,6 @@ pub mod environment;
 pub mod futex;
 pub mod memory;
 pub mod process;
+pub mod single;
 mod snapshot;
 pub mod tls;
