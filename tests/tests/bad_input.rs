@@ -198,7 +198,7 @@ fn syntax_errors_have_their_place() {
         ("::echo !", "expected a shell command behind !", 9),
         ("::echo $[1", "expected ]", 11),
         ("::echo \"a", "\" unmatched", 8),
-        ("0t1f=K", "digit 'f' is invalid in base 10", 4),
+        ("0t1f=K", "digit 'f' is invalid in current base 10", 4),
         ("1,=K", "expected an address or an expression", 3),
         ("*/x/1=K", "expected a size", 3),
         ("5>", "expected the name of a variable", 3),
@@ -238,7 +238,7 @@ fn wrong_arguments_give_the_synopsis() {
     answer.expect_code(FAILED);
     assert_eq!(answer.stdout, "", "{answer}");
     for (name, usage) in usages {
-        let hint = format!("usage: {usage} (see ::help {name})");
+        let hint = format!("Usage: {usage} (try '::help {name}' for more information)");
         assert!(answer.stderr.contains(&hint), "{hint}\n{answer}");
     }
 }

@@ -255,7 +255,7 @@ fn examples_of_help_are_understood() {
         let (mut command, _home) = Umdb::pid(victim.pid()).exec(example).into_command();
         let answer = umem_tests::command::run(command.current_dir(folder.path()));
         expect_no_debris(&answer);
-        for mistake in ["usage:", "expected", "unknown dcmd", "(column"] {
+        for mistake in ["Usage:", "expected", "unknown dcmd", "(column"] {
             assert!(!answer.stderr.contains(mistake), "{example}\n{answer}");
         }
     }

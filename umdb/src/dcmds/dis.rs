@@ -13,6 +13,10 @@ pub(super) const DCMD: Dcmd = Dcmd {
     options: &[
         Opt::flag('a', "addresses instead of names"),
         Opt::flag('b', "also the bytes"),
+        Opt::flag(
+            'f',
+            "accepted: what the target has in memory is shown, as it would run",
+        ),
         Opt::flag('w', "only the instructions around the address"),
         Opt::value(
             'n',

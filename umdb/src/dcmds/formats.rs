@@ -34,7 +34,10 @@ double quotes is shown as it is. / without letters is /X, then an instruction.
 
     > 0t1000=X
 
-When dot was 7f00 before, +/K shows what lies behind what was shown last.";
+When dot was 7f00 before, +/K shows what lies behind what was shown last. In a pipe
+the numbers are handed on:
+
+    > umem_alloc_64,2/K | ::whatis";
 
 fn list(_: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
     let mut table = Table::new(
@@ -67,9 +70,21 @@ const COUNT_MAX: u64 = 1 << 20;
 /// Whether a format is one.
 ///
 /// # Errors
-/// For the first letter that is none.
-pub fn check(sign: char, format: &str) -> Result<(), Error> {
-    parse(sign, format).map(|_| ()).map_err(Error::failed)
+/// For the first letter that is none, or that gives no number where a pipe needs one.
+pub fn check(sign: char, format: &str, is_piped: bool) -> Result<(), Error> {
+    let items = parse(sign, format).map_err(Error::failed)?;
+    let words = items.iter().find_map(|item| match item {
+        Item::Text(text) => Some(format!("\"{text}\"")),
+        Item::Letter(format) if !format.kind.gives_number() => Some(format.letter.to_string()),
+        Item::Letter(_) => None,
+    });
+    match words.filter(|_| is_piped) {
+        Some(words) => Err(Error::with_hint(
+            format!("{sign}{format}: {words} gives no number for the pipe"),
+            "letters such as K X D p do",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Shows memory from an address on (dot where there is none), or the address itself. Sets the increment to the bytes that
@@ -114,11 +129,15 @@ fn value(cx: &Context<'_>, items: &[Item], value: u64, count: u64) -> Result<Rep
 fn lines_list() -> List {
     List {
         key: "values",
+        piped: "values",
         ..List::default()
     }
 }
 
 fn memory(cx: &Context<'_>, items: &[Item], start: u64, count: u64) -> Result<Report, Error> {
+    let before = cx.state().variable("1").unwrap_or(0);
+    let _ = cx.state().set_variable("2", before);
+    let _ = cx.state().set_variable("1", start);
     let mut at = start;
     let mut line = Line::of_memory(cx, start);
     let mut list = lines_list();

@@ -5,7 +5,10 @@ use super::{
     parts::{operands::optional, page::page_text},
     similar,
 };
-use crate::report::{Report, Text};
+use crate::{
+    report::{Report, Text},
+    walkers::WALKERS,
+};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "help",
@@ -49,6 +52,10 @@ fn run(_: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
 
 fn unknown(name: &str) -> Error {
     let what = format!("help: unknown command: {name}");
+    let is_walker = WALKERS.iter().any(|walker| walker.name == name);
+    if is_walker {
+        return Error::with_hint(what, format!("it is a walker: ::walkers -n {name}"));
+    }
     let hint = similar(name).map_or("::dcmds lists the commands".to_owned(), |near| {
         format!("did you mean {near}?")
     });
@@ -113,6 +120,14 @@ mod tests {
         assert_eq!(
             error,
             Error::with_hint("help: unknown command: findleak", "did you mean findleaks?")
+        );
+        let error = run(&mut Builder::new(), &DCMD, None, &["leakbuf"]).unwrap_err();
+        assert_eq!(
+            error,
+            Error::with_hint(
+                "help: unknown command: leakbuf",
+                "it is a walker: ::walkers -n leakbuf"
+            )
         );
     }
 }

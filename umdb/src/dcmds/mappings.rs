@@ -32,14 +32,15 @@ pub(super) const DCMD: Dcmd = Dcmd {
 };
 
 const HELP: &str = "\
-Lists all mappings; with a name those of that file or kind (heap, stack, anon);
-with an address the one that holds it.
+Lists all mappings; with a name those of that file or kind (heap, stack, anon), or
+else those whose file has it somewhere in its path; with an address the one that
+holds it.
 
     > ::mappings stack";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let name = optional(&DCMD, invocation)?;
-    let mappings: Vec<&Mapping> = match (invocation.address, name) {
+    let mut mappings: Vec<&Mapping> = match (invocation.address, name) {
         (Some(address), _) => {
             let held = cx.target.mapping_at(address);
             let found = held.ok_or_else(|| {
@@ -56,6 +57,11 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             .filter(|mapping| name.is_none_or(|name| is_called(mapping, name)))
             .collect(),
     };
+    // Nobody types the version behind the name of a library.
+    if let (true, Some(name)) = (mappings.is_empty(), name) {
+        let all = cx.target.mappings.iter();
+        mappings = all.filter(|m| shown_name(m).contains(name)).collect();
+    }
     if let (true, Some(name)) = (mappings.is_empty(), name) {
         return Err(Error::failed(format!(
             "failed to obtain mapping: no mapping is called {name}"

@@ -22,6 +22,7 @@ mod findleaks;
 mod findstack;
 pub mod formats;
 mod freedby;
+mod gcore;
 mod getenv;
 mod grep;
 mod head;
@@ -94,6 +95,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &findstack::DCMD,
     &formats::DCMD,
     &freedby::DCMD,
+    &gcore::DCMD,
     &getenv::DCMD,
     &grep::DCMD,
     &head::DCMD,

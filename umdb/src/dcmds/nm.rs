@@ -3,7 +3,7 @@
 use object::elf;
 
 use super::{
-    Address, Completes, Context, Dcmd, Error, Group, Invocation, Opt, Run,
+    Address, Completes, Context, Dcmd, Error, Group, Invocation, Opt, Run, Shorthand,
     parts::operands::optional,
 };
 use crate::{
@@ -65,6 +65,16 @@ pub(super) const DCMD: Dcmd = Dcmd {
         ("NAME", "the name as it stands in the symbol table"),
     ],
     see: &["objects", "whatis"],
+    shorthands: &[
+        Shorthand {
+            name: "$e",
+            words: &["-g", "-t", "func,objt"],
+        },
+        Shorthand {
+            name: "$f",
+            words: &["-t", "file"],
+        },
+    ],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };

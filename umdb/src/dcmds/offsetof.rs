@@ -38,6 +38,7 @@ const STYLE: Style = Style {
     decimal: false,
     hexadecimal: false,
     holes: false,
+    characters: 0,
     elements: 0,
     depth: 0,
 };

@@ -18,15 +18,13 @@ pub(super) const DCMD: Dcmd = Dcmd {
     pipes: Some("values of members, else addresses"),
     options: &[
         Opt::flag('a', "the address of each member"),
-        Opt::flag('C', "whole arrays and strings"),
-        Opt::value(
-            'c',
-            "limit",
-            "elements of an array and bytes of a string (0t for decimal)",
-        ),
+        Opt::flag('C', "whole strings"),
+        Opt::value('c', "limit", "bytes of a string (0t for decimal)"),
         Opt::flag('d', "all numbers decimal"),
         Opt::flag('h', "holes between members"),
         Opt::flag('i', "the address is the value itself"),
+        Opt::flag('L', "whole arrays"),
+        Opt::value('l', "limit", "elements of an array (0t for decimal)"),
         Opt::flag('p', "accepted: addresses are those of the process"),
         Opt::value('s', "depth", "structures within structures"),
         Opt::flag('t', "the type of each member"),
@@ -120,12 +118,9 @@ fn is_number(cx: &Context<'_>, kind: &Kind) -> bool {
 }
 
 fn style(cx: &Context<'_>, invocation: &Invocation) -> Result<Style, Error> {
-    let elements = if invocation.has('C') {
-        ELEMENTS_MAX
-    } else {
-        cx.option(invocation, 'c')?
-            .unwrap_or(ELEMENTS)
-            .min(ELEMENTS_MAX)
+    let limit = |all: char, limit: char| match cx.option(invocation, limit) {
+        _ if invocation.has(all) => Ok(ELEMENTS_MAX),
+        given => given.map(|given| given.unwrap_or(ELEMENTS).min(ELEMENTS_MAX)),
     };
     Ok(Style {
         addresses: invocation.has('a'),
@@ -133,7 +128,8 @@ fn style(cx: &Context<'_>, invocation: &Invocation) -> Result<Style, Error> {
         decimal: invocation.has('d'),
         hexadecimal: invocation.has('x'),
         holes: invocation.has('h'),
-        elements,
+        characters: limit('C', 'c')?,
+        elements: limit('L', 'l')?,
         depth: cx.option(invocation, 's')?.unwrap_or(DEPTH).min(64),
     })
 }

@@ -20,13 +20,14 @@ pub(super) const DCMD: Dcmd = Dcmd {
         Shorthand::of("$q"),
         Shorthand::of("$Q"),
         Shorthand::of("::release"),
+        Shorthand::of(":R"),
     ],
     run: Run::Quit,
     ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\
-Ends the session, as $q, ::release and the end of input do. A process that was
+Ends the session, as $q, ::release, :R and the end of input do. A process that was
 stopped goes on as if nothing had happened.
 
     > ::quit";

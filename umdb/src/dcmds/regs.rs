@@ -30,7 +30,12 @@ first), or of that with an identifier. $r is the same.
     > ::walk thread | ::regs";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let thread = cx.thread(invocation.address)?;
+    of_thread(cx, invocation.address)
+}
+
+/// The registers of a thread, or of the current one.
+pub(super) fn of_thread(cx: &Context<'_>, thread: Option<u64>) -> Result<Report, Error> {
+    let thread = cx.thread(thread)?;
     let Some(values) = &thread.registers else {
         return Err(Error::Missing(format!(
             "the registers of thread {} could not be read",

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, path::Path};
 
-use super::{Context, Dcmd, Error, Format, Group, Invocation, Opt, Run, State};
+use super::{Context, Dcmd, Error, Format, Group, Invocation, Opt, Run, Shorthand, State};
 use crate::report::{self, Column, Report, Table};
 
 pub(super) const DCMD: Dcmd = Dcmd {
@@ -15,6 +15,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
             "file",
             "::findleaks also leaves out the leaks that this file names; - forgets all files",
         ),
+        Opt::value('P', "prompt", "what stands before each line that is typed"),
     ],
     operands: "[+o option] ...",
     summary: "show or change the settings of the session",
@@ -25,6 +26,10 @@ pub(super) const DCMD: Dcmd = Dcmd {
         ("SUMMARY", "what it does"),
     ],
     see: &["radix", "log"],
+    shorthands: &[Shorthand {
+        name: "$P",
+        words: &["-P"],
+    }],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
@@ -138,6 +143,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     for (letter, value) in &invocation.values {
         match letter {
             'x' => suppress(cx.state(), value)?,
+            'P' => *cx.state().prompt.borrow_mut() = value.clone(),
             _ => switch(cx.state(), value, true).map_err(|what| DCMD.misused(what))?,
         }
     }

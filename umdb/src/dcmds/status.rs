@@ -1,6 +1,6 @@
 //! `::status`: what is looked at, and in what state it is.
 
-use super::{Context, Dcmd, Error, Group, Invocation, Run, Shorthand};
+use super::{Context, Dcmd, Error, Group, Invocation, Opt, Run, Shorthand, regs};
 use crate::{
     report::{Cell, List, Report, Sentence},
     target::{ExitKind, Kind},
@@ -12,7 +12,11 @@ pub(super) const DCMD: Dcmd = Dcmd {
     summary: "say what is debugged and in what state it is",
     help: HELP,
     see: &["threads", "stack", "umem_status"],
-    shorthands: &[Shorthand::of("$?")],
+    options: &[Opt::flag('r', "also the registers of the current thread")],
+    shorthands: &[Shorthand {
+        name: "$?",
+        words: &["-r"],
+    }],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
@@ -23,7 +27,7 @@ it has, and why it stands or ended.
 
     > ::status";
 
-fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
+fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let target = cx.target;
     let mut list = List {
         key: "status",
@@ -62,7 +66,11 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
             .counted("threads", target.threads.len() as u64, "thread"),
     );
     push(state(cx));
-    Ok(Report::of(list))
+    let mut report = Report::of(list);
+    if invocation.has('r') {
+        report.append(regs::of_thread(cx, None)?);
+    }
+    Ok(report)
 }
 
 fn state(cx: &Context<'_>) -> Sentence {

@@ -1,12 +1,13 @@
 //! `::threads`: the threads of the target.
 
-use super::{Context, Dcmd, Error, Group, Invocation, Run, Shorthand};
+use super::{Context, Dcmd, Error, Group, Invocation, Opt, Run, Shorthand};
 use crate::report::{Cell, Column, Report, Table};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "threads",
     group: Group::Process,
     pipes: Some("identifiers of threads"),
+    options: &[Opt::flag('c', "the current thread alone")],
     summary: "list the threads",
     help: HELP,
     columns: &[
@@ -17,7 +18,13 @@ pub(super) const DCMD: Dcmd = Dcmd {
         ("FUNCTION", "what is there"),
     ],
     see: &["findstack", "regs", "allocdby"],
-    shorthands: &[Shorthand::of("$L"), Shorthand::of("$l")],
+    shorthands: &[
+        Shorthand::of("$L"),
+        Shorthand {
+            name: "$l",
+            words: &["-c"],
+        },
+    ],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
@@ -29,7 +36,7 @@ Lists the threads: the current one first, which is the one that got the signal.
 
     > ::threads | ::findstack";
 
-fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
+fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let mut table = Table::new(
         "threads",
         vec![
@@ -40,7 +47,8 @@ fn run(cx: &Context<'_>, _: &Invocation) -> Result<Report, Error> {
             Column::left("function", "FUNCTION", 0),
         ],
     );
-    for thread in &cx.target.threads {
+    let shown = if invocation.has('c') { 1 } else { usize::MAX };
+    for thread in cx.target.threads.iter().take(shown) {
         let of = |value: fn(&crate::target::Registers) -> u64| {
             thread
                 .registers

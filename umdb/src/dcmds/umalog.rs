@@ -42,16 +42,11 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         [] => "",
         [one] => one,
         [_, other, ..] => {
-            return Err(Error::failed(format!(
-                "umalog: unexpected argument \"{other}\""
-            )));
+            return Err(DCMD.misused(format!("unexpected argument \"{other}\"")));
         }
     };
     let Some(&(_, option, kind)) = LOGS.iter().find(|(name, _, _)| *name == operand) else {
-        return Err(Error::with_hint(
-            format!("umalog: there is no log \"{operand}\""),
-            format!("usage: {}", DCMD.usage()),
-        ));
+        return Err(DCMD.misused(format!("there is no log \"{operand}\"")));
     };
     let (_, damage) = cx.heap.logs();
     let Some(log) = cx.heap.log(kind) else {

@@ -95,12 +95,8 @@ impl Wanted {
 
 fn kind_named(text: &str) -> Result<u32, Error> {
     let kind = TYPES.iter().find(|(names, _, _)| names.contains(&text));
-    kind.map(|(_, _, kind)| *kind).ok_or_else(|| {
-        Error::with_hint(
-            format!("vmem_seg: \"{text}\" is not a recognized vmem_seg type"),
-            "types are ALLOC FREE SPAN ROTOR WALKER",
-        )
-    })
+    kind.map(|(_, _, kind)| *kind)
+        .ok_or_else(|| DCMD.misused(format!("\"{text}\" is not a recognized vmem_seg type")))
 }
 
 /// The last transaction of a block whose record is kept.

@@ -6,13 +6,17 @@ use super::{Session, failed};
 use crate::{
     dcmds::{Error, registers},
     lang::{Environment, Expression, evaluate, parse_expression_text},
+    target::ModuleSegment,
 };
 
 /// Bytes that are read together; nothing of the target changes, so that they may be kept.
 const PAGE: u64 = 4096;
 
 /// Variables that always have a value.
-const PREDEFINED: [&str; 4] = ["0", "1", "2", "9"];
+const PREDEFINED: [&str; 5] = ["0", "1", "2", "9", "hits"];
+
+/// The auxiliary vector's name for the entry point.
+const AT_ENTRY: u64 = 9;
 
 impl Session<'_> {
     /// The value of an expression as typed.
@@ -38,6 +42,30 @@ impl Session<'_> {
         let expression = Rc::new(expression);
         *parsed = Some((text.to_owned(), radix, Rc::clone(&expression)));
         Ok(expression)
+    }
+
+    /// What mdb's variables say of the program: `b` first address of its data, `d` bytes of them, `e` entry point, `m`
+    /// magic number of its file, `t` bytes of its text.
+    fn of_image(&self, name: &str) -> Option<u64> {
+        let target = self.subject.target;
+        let program = target.modules.iter().find(|module| module.is_program)?;
+        let segment = |wanted: fn(&ModuleSegment) -> bool| {
+            let mut segments = program.segments.iter();
+            segments.find(|segment| wanted(segment))
+        };
+        let data = segment(|segment| segment.write);
+        match name {
+            "b" => data.map(|data| data.start),
+            "d" => data.map(|data| data.end - data.start),
+            "e" => target
+                .auxv
+                .iter()
+                .find(|(kind, _)| *kind == AT_ENTRY)
+                .map(|&(_, entry)| entry),
+            "m" => self.read(program.start, 4),
+            "t" => segment(|segment| segment.execute).map(|text| text.end - text.start),
+            _ => None,
+        }
     }
 
     /// Names of the library's caches come first: they cost no look into symbol tables, and programs do not
@@ -89,6 +117,7 @@ impl Environment for Session<'_> {
         thread
             .and_then(|thread| thread.registers.as_ref())
             .and_then(|values| registers::named(values, name))
+            .or_else(|| self.of_image(name))
             .or_else(|| PREDEFINED.contains(&name).then_some(0))
     }
 

@@ -66,8 +66,9 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     ) -> Result<Option<Self>, Error> {
         let mut links = Vec::with_capacity(stages.len());
         for (index, stage) in stages.iter().enumerate() {
-            let link = Link::new(session, stage)?;
-            link.check_place(index > 0, index + 1 < stages.len())?;
+            let is_piped = index + 1 < stages.len();
+            let link = Link::new(session, stage, is_piped)?;
+            link.check_place(index > 0, is_piped)?;
             links.push(link);
         }
         Ok((!links.is_empty()).then_some(Self {
@@ -285,7 +286,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 }
 
 impl<'p> Link<'p> {
-    fn new(session: &Session<'_>, stage: &'p Stage) -> Result<Self, Error> {
+    fn new(session: &Session<'_>, stage: &'p Stage, is_piped: bool) -> Result<Self, Error> {
         let action = match &stage.verb {
             Verb::Dcmd(name) => {
                 let bare = dcmds::without_module(name)?;
@@ -300,7 +301,7 @@ impl<'p> Link<'p> {
                     )
                 })?,
             Verb::Format(sign, format) => {
-                dcmds::formats::check(*sign, format)?;
+                dcmds::formats::check(*sign, format, is_piped)?;
                 Action::Format(*sign, format.clone())
             }
             Verb::Assign(name, width) => Action::Assign(name.clone(), *width),
@@ -365,10 +366,6 @@ impl<'p> Link<'p> {
             Action::Dcmd(dcmd, _) if is_fed && dcmd.address == Address::Forbidden => {
                 Err(dcmd.misused("it takes no addresses from a pipe"))
             }
-            Action::Format(sign, _) if is_piped => Err(Error::failed(format!(
-                "the output of {sign} cannot go into a pipe (column {})",
-                self.stage.column
-            ))),
             _ => Ok(()),
         }
     }

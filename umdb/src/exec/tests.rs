@@ -86,7 +86,7 @@ fn errors_leave_the_other_commands() {
         [
             "invalid command '::nothing': unknown dcmd name",
             "findleaks: illegal option -- z",
-            "digit 'g' is invalid in base 16 near \"g; ::umem_cache\" (column 30)",
+            "digit 'g' is invalid in current base 16 near \"g; ::umem_cache\" (column 30)",
         ]
     );
     assert_eq!(kept.0.len(), 4);
@@ -99,7 +99,7 @@ fn names_of_caches_are_addresses_and_dot_is_kept() {
     let (kept, status, _) = run("umem_alloc_64::umem_cache; ::whatis; nowhere::whatis");
     assert_eq!(kept.0[0].1.status, Status::Clean);
     assert_eq!(kept.0[1].1.status, Status::Clean);
-    let expected = "failed to dereference nowhere: unknown symbol name";
+    let expected = "failed to dereference symbol nowhere: unknown symbol name";
     assert_eq!(kept.warnings(), [expected]);
     assert_eq!(status, Status::Failed);
 }

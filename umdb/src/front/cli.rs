@@ -74,6 +74,9 @@ struct Common {
     /// Does not read ~/.umdbrc
     #[arg(short = 'S')]
     no_startup: bool,
+    /// Accepted for mdb's sake: a process that another debugger holds can be taken over by nobody
+    #[arg(short = 'F', hide = true)]
+    force: bool,
     /// What stands before each line that is typed
     #[arg(short = 'P', value_name = "PROMPT")]
     prompt: Option<String>,
@@ -223,12 +226,16 @@ pub(super) fn misused(what: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// `+o` is no option for clap: it is `--clear`. What stands behind `--` or `run` is left alone.
+/// `+o` is no option for clap: it is `--clear`; and mdb's users ask with `-?`. What stands behind `--` or `run` is left
+/// alone.
 fn with_plus(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut is_ours = true;
     arguments
         .map(|argument| {
             is_ours &= argument != "--" && argument != "run";
+            if is_ours && argument == "-?" {
+                return "--help".into();
+            }
             match argument.to_str().and_then(|text| text.strip_prefix("+o")) {
                 Some("") if is_ours => "--clear".into(),
                 Some(names) if is_ours => format!("--clear={names}").into(),
@@ -293,7 +300,9 @@ fn options(arguments: Arguments) -> Result<Options, String> {
         (None, Some(pid), ..) => (common, Task::Look(What::Process(pid, how))),
         (None, None, Some(core), None) => (common, Task::Look(What::Core(core, None, sysroot))),
         (None, None, Some(program), Some(core)) => {
-            (common, Task::Look(What::Core(core, Some(program), sysroot)))
+            // `- core`: the core says what its program is.
+            let program = (program != *"-").then_some(program);
+            (common, Task::Look(What::Core(core, program, sysroot)))
         }
         (None, None, None, _) => {
             return Err("nothing to look at: give -p PID, a core file, or run".to_owned());
@@ -371,6 +380,12 @@ mod tests {
             matches!(options.task, Task::Look(What::Core(core, Some(program), None))
             if core == *"core" && program == *"prog")
         );
+        assert!(matches!(
+            parsed("umdb - core").unwrap().task,
+            Task::Look(What::Core(_, None, None))
+        ));
+        let asked = with_plus(["umdb", "-?", "run", "-?"].iter().map(OsString::from));
+        assert_eq!(asked, ["umdb", "--help", "run", "-?"]);
     }
 
     #[test]

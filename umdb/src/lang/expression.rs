@@ -319,12 +319,28 @@ fn number(text: &str, radix: u32) -> Result<u64, (String, usize)> {
         Some((prefix, radix)) => (&text[prefix.len()..], *radix, prefix.len()),
         None => (text, radix, 0),
     };
+    if let Some(bits) = float_bits(prefix.map(|(prefix, _)| *prefix), digits) {
+        return Ok(bits);
+    }
     let invalid = digits.chars().enumerate().find(|(_, c)| !c.is_digit(radix));
     if let Some((offset, digit)) = invalid {
         return Err((
-            format!("digit '{digit}' is invalid in base {radix}"),
+            format!("digit '{digit}' is invalid in current base {radix}"),
             skipped + offset,
         ));
     }
     u64::from_str_radix(digits, radix).map_err(|_| (format!("{text} does not fit in 64 bits"), 0))
+}
+
+/// The bits of a double that is written as `0t12.5`.
+fn float_bits(prefix: Option<&str>, digits: &str) -> Option<u64> {
+    let is_float = prefix == Some("0t")
+        && digits.bytes().filter(|&byte| byte == b'.').count() == 1
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    is_float
+        .then(|| digits.parse().ok())
+        .flatten()
+        .map(f64::to_bits)
 }

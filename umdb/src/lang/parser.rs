@@ -39,7 +39,7 @@ pub struct Stage {
 pub enum Verb {
     /// `::name`.
     Dcmd(String),
-    /// `$q` and its kin, with the dollar sign.
+    /// `$q` and its kin, with the dollar sign; and `:R`.
     Dollar(String),
     /// `/K` and its kin: the sign, and the format behind it.
     Format(char, String),
@@ -212,6 +212,9 @@ fn verb(scanner: &mut Scanner) -> Result<Verb, SyntaxError> {
             }
             _ => Err(scanner.error_at(scanner.at(), "expected a letter behind $")),
         };
+    }
+    if scanner.take(":R") {
+        return Ok(Verb::Dollar(":R".to_owned()));
     }
     match scanner.peek() {
         Some(':') => Err(scanner.error("expected ::name; a process is not run or changed here")),

@@ -22,7 +22,7 @@ pub trait Environment {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
     /// A name is unknown.
-    #[error("failed to dereference {0}: unknown symbol name")]
+    #[error("failed to dereference symbol {0}: unknown symbol name")]
     Unknown(String),
     /// A variable has no value.
     #[error("variable '{0}' is not defined near \"<{0}\"")]
@@ -156,6 +156,7 @@ mod tests {
             ("0t10", 10),
             ("0o17", 15),
             ("0i101", 5),
+            ("0t12.5", 0x4029_0000_0000_0000),
             ("0xBad", 0xbad),
             ("bad", 0x3000),
             ("f", 15),
@@ -202,7 +203,7 @@ mod tests {
     fn the_radix_is_that_of_the_session() {
         assert_eq!(value_in("10", 10), Ok(10));
         assert_eq!(value_in("0x10+10", 10), Ok(26));
-        assert!(value_in("1f", 10).unwrap_err().contains("base 10"));
+        assert!(value_in("1f", 10).unwrap_err().contains("current base 10"));
         assert!(value_in("f", 10).unwrap_err().contains("unknown symbol"));
     }
 
@@ -211,11 +212,11 @@ mod tests {
         let cases = [
             (
                 "0t1f",
-                "digit 'f' is invalid in base 10 near \"f\" (column 4)",
+                "digit 'f' is invalid in current base 10 near \"f\" (column 4)",
             ),
             (
                 "12g",
-                "digit 'g' is invalid in base 16 near \"g\" (column 3)",
+                "digit 'g' is invalid in current base 16 near \"g\" (column 3)",
             ),
             ("(1+2", "expected ) at the end of the line (column 5)"),
             (
@@ -224,7 +225,7 @@ mod tests {
             ),
             (
                 "nowhere",
-                "failed to dereference nowhere: unknown symbol name",
+                "failed to dereference symbol nowhere: unknown symbol name",
             ),
             (
                 "<nothing",

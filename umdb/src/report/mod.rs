@@ -186,6 +186,7 @@ impl Section {
                 items: Vec::new(),
                 spaced: list.spaced,
                 stacks: list.stacks,
+                piped: list.piped,
             }),
             other => other.clone(),
         }
@@ -198,7 +199,8 @@ impl Section {
                 .sections
                 .iter()
                 .for_each(|section| section.collect_piped(addresses)),
-            Self::List(_) | Self::Fields(_) | Self::Dump(_) | Self::Text(_) => {}
+            Self::List(list) => addresses.extend(list.piped_numbers()),
+            Self::Fields(_) | Self::Dump(_) | Self::Text(_) => {}
         }
     }
 }
@@ -225,9 +227,21 @@ pub struct List {
     pub spaced: bool,
     /// How stacks are shown in text.
     pub stacks: StackView,
+    /// Name of the values that go down a pipe; empty when none do.
+    pub piped: &'static str,
 }
 
 impl List {
+    /// The numbers that go down a pipe.
+    fn piped_numbers(&self) -> impl Iterator<Item = u64> {
+        let pieces = self.items.iter().flat_map(|item| &item.sentence.0);
+        let values = pieces.filter_map(|piece| match piece {
+            Piece::Value { key, cell, .. } if *key == self.piped => Some(cell.numbers()),
+            _ => None,
+        });
+        values.flatten()
+    }
+
     /// A list of one sentence.
     #[must_use]
     pub fn one(key: &'static str, sentence: Sentence) -> Self {
@@ -449,6 +463,16 @@ impl Cell {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
+    }
+
+    /// The numbers that it hands down a pipe.
+    fn numbers(&self) -> Vec<u64> {
+        match self {
+            Self::Address(value) | Self::Value(value) | Self::Number(value) => vec![*value],
+            Self::Signed(value) => vec![value.cast_unsigned()],
+            Self::List(cells) => cells.iter().flat_map(Self::numbers).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 

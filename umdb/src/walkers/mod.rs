@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(free.len(), 2048 - 3);
         let failure = |name, start| walked(&builder, name, start).unwrap_err().to_string();
         assert!(failure("umem_hash", small).contains("doesn't have a hash table"));
-        assert!(failure("umem_ptc", Some(9)).contains("knows no thread"));
+        assert!(failure("umem_ptc", Some(9)).contains("there is no thread"));
         assert_eq!(failure("umem_ptc_7", None), "unknown walk name");
         let log = heap.logs().0[0].address;
         assert!(failure("umem_log", Some(log + 8)).starts_with("no log is at"));

@@ -35,13 +35,17 @@ fn walk<'a>(
 ) -> Result<Steps<'a>, WalkError> {
     let heap = subject.heap;
     let tid_of = |held: &Held| u64::from(heap.threads[held.thread as usize].1.tid);
-    if let Some(tid) = start
-        && !heap
-            .threads
-            .iter()
-            .any(|(_, thread)| u64::from(thread.tid) == tid)
-    {
-        let what = format!("the allocator knows no thread {tid} (0t{tid} is decimal)");
+    // A thread that never allocated has no magazines: the allocator does not know it.
+    let lives = |tid| {
+        let mut threads = subject.target.threads.iter();
+        threads.any(|thread| u64::from(thread.tid) == tid)
+    };
+    let is_known = |tid| {
+        let mut threads = heap.threads.iter();
+        threads.any(|(_, thread)| u64::from(thread.tid) == tid)
+    };
+    if let Some(tid) = start.filter(|&tid| !lives(tid) && !is_known(tid)) {
+        let what = format!("there is no thread {tid} (0t{tid} is decimal)");
         return Err(WalkError::Failed(what));
     }
     let held = heap.held.iter().filter(move |held| {

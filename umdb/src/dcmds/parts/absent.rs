@@ -1,7 +1,7 @@
 //! What users of mdb may type that is not here, and what to do instead.
 
 /// Names as typed, and the next step.
-const ABSENT: [(&[&str], &str); 9] = [
+const ABSENT: [(&[&str], &str); 10] = [
     (
         &["$s"],
         "a symbol covers the addresses within its size, always",
@@ -11,14 +11,15 @@ const ABSENT: [(&[&str], &str); 9] = [
         "rows end where the terminal does; ::set -o autowrap lets them go on",
     ),
     (&["$V"], "::dis knows the one processor that there is"),
-    (&["$P"], "umdb -P sets the prompt"),
     (
-        &["$e", "$f", "::typelist"],
-        "::nm -g lists global symbols, ::nm -t file source files",
+        &["::typelist", "::typedef"],
+        "::print and ::sizeof find types by their name in the program's debug information",
     ),
+    (&["::version"], "umdb --version says it"),
+    (&["::term"], "$TERM says it"),
     (
-        &["::gcore"],
-        "umdb snapshot -p PID -o FILE keeps the heap as a file, gcore the whole process",
+        &["::uniq"],
+        "::sort -u gives each address once; ! uniq works on text",
     ),
     (
         &["::dmods", "::load", "::unload", "::which"],

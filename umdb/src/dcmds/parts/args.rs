@@ -414,7 +414,11 @@ impl Dcmd {
     pub fn misused(&self, what: impl Into<String>) -> Error {
         Error::Usage {
             what: format!("{}: {}", self.name, what.into()),
-            hint: format!("usage: {} (see ::help {})", self.usage(), self.name),
+            hint: format!(
+                "Usage: {} (try '::help {}' for more information)",
+                self.usage(),
+                self.name
+            ),
         }
     }
 }

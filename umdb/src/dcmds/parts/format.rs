@@ -47,6 +47,17 @@ pub enum Kind {
     Back,
 }
 
+impl Kind {
+    /// Whether a pipe can hand on what it shows.
+    #[must_use]
+    pub const fn gives_number(self) -> bool {
+        !matches!(
+            self,
+            Self::Float | Self::Character(_) | Self::Text(_) | Self::Instruction(_)
+        )
+    }
+}
+
 const fn format(letter: char, bytes: u64, kind: Kind, summary: &'static str) -> Format {
     Format {
         letter,

@@ -15,7 +15,9 @@ pub struct Style {
     pub hexadecimal: bool,
     /// Gaps between members.
     pub holes: bool,
-    /// Elements of an array and bytes of a string.
+    /// Bytes of a string.
+    pub characters: u64,
+    /// Elements of an array.
     pub elements: u64,
     /// Structures within structures.
     pub depth: u64,

@@ -238,14 +238,15 @@ impl<'a> Printer<'a> {
             .unwrap_or(0);
         let element = self.cx.resolved(of);
         let size = self.cx.type_size(of).unwrap_or(0);
-        let shown = count.min(self.style.elements);
         let is_text = element.as_ref().is_some_and(|element| {
             element.shape == Shape::Base(Encoding::Character) && counts.len() == 1
         });
         if is_text {
+            let shown = count.min(self.style.characters);
             let text = self.characters(place.at, count, shown);
             return self.line(indent, Some((place, name)), &format!("[ {text} ]"), None);
         }
+        let shown = count.min(self.style.elements);
         let at = |index: u64| Place {
             kind: of.clone(),
             at: place.at.wrapping_add(index.wrapping_mul(size)),
@@ -366,7 +367,7 @@ impl<'a> Printer<'a> {
         };
         match to.shape {
             Shape::Base(Encoding::Character) => {
-                let limit = self.style.elements as usize;
+                let limit = self.style.characters as usize;
                 if let Some(found) = self.string(address, limit) {
                     let _ = write!(text, " {found}");
                 }
@@ -393,7 +394,7 @@ impl<'a> Printer<'a> {
         let length = self.step(place.clone(), &lengths).ok()?;
         let length = self.number(&length)?;
         let at = self.first_pointer(place, 0)?;
-        let shown = length.min(self.style.elements);
+        let shown = length.min(self.style.characters);
         let mut bytes = vec![0; shown as usize];
         if self.cx.heap.reader.fill(at, &mut bytes) < bytes.len() {
             return None;
