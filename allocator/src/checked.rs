@@ -459,7 +459,7 @@ mod quarantine {
             memory::unprotect(block.end().get() as usize - PAGE, PAGE);
             FENCES.fetch_sub(1, Ordering::Relaxed);
         }
-        vmem::free(arena, block.start().get() as usize);
+        vmem::free_block(arena, block);
         thread::tick();
     }
 

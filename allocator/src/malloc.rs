@@ -81,7 +81,7 @@ fn out_of_memory(size: usize, entry: Entry) -> usize {
 }
 
 fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
-    if size > LARGEST {
+    if size > cache::limit() {
         if let Some(address) = checked::allocate_firewalled(size, family, entry) {
             return Some(address);
         }
@@ -244,7 +244,7 @@ fn allocate_fresh(size: usize, entry: Entry) -> usize {
 
 /// Allocates, and says whether the memory reads as zero: it is fresh from the system.
 fn allocate_maybe_clean(size: usize, entry: Entry) -> Option<(usize, bool)> {
-    if size > LARGEST {
+    if size > cache::limit() {
         return allocate_block(arenas().oversize, size, PAGE, family::MALLOC, entry);
     }
     let class = cache::class_for(size);
@@ -484,10 +484,14 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
     let Some(usable) = usable_size(address) else {
         return out_of_memory(size, entry);
     };
-    if root().debug_flags().get() == 0 && resize_block(address, size) {
+    let plain = root().debug_flags().get() == 0;
+    if plain && resize_block(address, size) {
         return address;
     }
-    let new = allocate(size, family::MALLOC, entry);
+    let new = match plain && size > usable {
+        true => allocate_to_grow(size, entry),
+        false => allocate(size, family::MALLOC, entry),
+    };
     if new != 0 {
         // SAFETY: both buffers are live, of at least that many bytes, and distinct.
         unsafe {
@@ -498,18 +502,58 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
     new
 }
 
-/// Grows or shrinks a block in place. False: it is no block, has no room, or is to become a buffer.
+/// A buffer that was moved because it grew will grow again. From a page on it gets room for that, which takes no memory as
+/// long as it is not touched, and from here on it becomes a block, which grows in place.
+const GROWN_PAGE: usize = PAGE;
+const GROWN_BLOCK: usize = 32 << 10;
+/// Most bytes of room for growth.
+const ROOM_MAX: usize = 32 << 20;
+
+/// Half as much again.
+fn with_room(size: usize) -> usize {
+    size + (size / 2).min(ROOM_MAX)
+}
+
+/// A larger buffer for one that has grown to `size` bytes, in production. Zero: no memory, `errno` is ENOMEM.
+fn allocate_to_grow(size: usize, entry: Entry) -> usize {
+    match size {
+        0..GROWN_PAGE => allocate(size, family::MALLOC, entry),
+        GROWN_PAGE..GROWN_BLOCK => allocate(2 * size, family::MALLOC, entry),
+        _ => allocate_block_to_grow(size, entry)
+            .unwrap_or_else(|| allocate(size, family::MALLOC, entry)),
+    }
+}
+
+fn allocate_block_to_grow(size: usize, entry: Entry) -> Option<usize> {
+    if size > REQUEST_MAX / 2 {
+        return None;
+    }
+    let arena = arenas().oversize;
+    let (address, _) = allocate_block(arena, with_room(size), PAGE, family::MALLOC, entry)?;
+    let (_, block) = checked::block_at(address)?;
+    block.requested().set(size as u64);
+    Some(address)
+}
+
+/// Grows or shrinks a block in place, in production. False: it is no block, has no room, or is to become a buffer.
 fn resize_block(address: usize, size: usize) -> bool {
-    if size <= LARGEST || size > REQUEST_MAX || vmem::unit_kind(address) != unit::BLOCKS {
+    let stays = (GROWN_BLOCK..=REQUEST_MAX / 2).contains(&size);
+    if !stays || vmem::unit_kind(address) != unit::BLOCKS {
         return false;
     }
     let Some((arena, block)) = checked::block_at(address) else {
         return false;
     };
-    if !vmem::extend(arena, address, size) {
+    let have = (block.end().get() - block.start().get()) as usize;
+    if size > have
+        && !vmem::extend(arena, address, with_room(size))
+        && !vmem::extend(arena, address, size)
+    {
         return false;
     }
-    vmem::shrink(arena, address, size);
+    if size <= have / 2 {
+        vmem::shrink(arena, address, size);
+    }
     block.requested().set(size as u64);
     true
 }

@@ -98,7 +98,7 @@ const MISUSES: [(&str, &str, bool); 15] = [
     ("size_near", "free size (101) != alloc size (100)", true),
     (
         "size_large",
-        "free size (200001) != alloc size (200000)",
+        "free size (700001) != alloc size (700000)",
         false,
     ),
     (

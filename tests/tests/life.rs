@@ -130,7 +130,7 @@ fn an_idle_thread_keeps_no_more_than_it_may() {
 
 #[test]
 fn a_second_free_right_after_the_first_is_found_without_debugging() {
-    for size in ["1", "64", "1000", "16384", "30000", "131072"] {
+    for size in ["1", "64", "1000", "16384", "30000", "131072", "400000"] {
         let answer = need!(life(&["twice", size], &[]));
         assert_eq!(answer.code(), 134, "{size}\n{answer}");
         assert!(

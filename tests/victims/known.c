@@ -3,7 +3,7 @@
  *
  *   make_small    100 of 40 bytes, all kept
  *   make_medium    30 of 100 bytes, of which each third is freed: 20 kept
- *   make_large      2 of 200000 bytes, kept, and 1 of them freed before
+ *   make_large      2 of 700000 bytes, kept, and 1 of them freed before
  *   worker         20 of 700 bytes on a thread of its own, of which the first 5 are freed: 15 kept
  *
  * The structures are for ::print: each kept session points to the next.
@@ -60,9 +60,9 @@ static void make_medium(void)
 
 static void make_large(void)
 {
-    free(malloc(200000));
+    free(malloc(700000));
     for (int i = 0; i < 2; i++)
-        large[i] = malloc(200000);
+        large[i] = malloc(700000);
 }
 
 static void make_sessions(void)

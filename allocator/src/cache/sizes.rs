@@ -1,7 +1,9 @@
 //! The size classes of malloc.
 //!
-//! The table of classes is libumem's without 8, since every malloc result is 16-aligned, and with two sizes more above 16 KiB.
+//! The table of classes is libumem's without 8, since every malloc result is 16-aligned, and with more sizes above 16 KiB.
 //! `size_add`, `size_remove` and `size_clear` of UMEM_OPTIONS change it before the caches are made, and never later.
+//! Without debugging there are classes above 128 KiB as well: as blocks of an arena such buffers cost ten times as much. With it
+//! they are blocks, which are checked one by one and of which only pages that are touched take memory.
 
 use super::{cache, create_class};
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
         message::{Text, note},
         tuning::{self, SizeChange},
     },
-    raw::CacheRef,
+    raw::{CacheRef, Cell, root},
     sys::memory::PAGE,
     vmem::round_up,
 };
@@ -19,16 +21,28 @@ use core::{
 };
 use umem_layout::{ThreadCache, unit};
 
-const DEFAULT: [u32; 47] = [
+const DEFAULT: [u32; 55] = [
     16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1152,
     1344, 1600, 2048, 2304, 2688, 4096, 4544, 8192, 9216, 12288, 16384, 20480, 24576, 28672, 32768,
     40960, 49152, 57344, 65536, 73728, 81920, 90112, 98304, 106_496, 114_688, 122_880, 131_072,
+    163_840, 196_608, 229_376, 262_144, 327_680, 393_216, 458_752, 524_288,
 ];
 /// Most classes that there can be.
 pub const CLASSES: usize = 64;
-/// Largest size that a class serves. Its class always exists.
-pub const LARGEST: usize = 128 << 10;
+/// Largest size that a class can serve: see [`limit`].
+pub const LARGEST: usize = 512 << 10;
+/// Largest size that a class always serves.
+const LARGEST_CHECKED: usize = 128 << 10;
 const STEP: usize = 16;
+
+/// What [`limit`] returns.
+static LIMIT: AtomicUsize = AtomicUsize::new(LARGEST);
+
+/// Largest size that a class serves now. Larger buffers are blocks.
+#[inline]
+pub fn limit() -> usize {
+    LIMIT.load(Ordering::Relaxed)
+}
 
 /// Sizes of the classes in ascending order; zero behind the last.
 static SIZES: [AtomicU32; CLASSES] = {
@@ -46,7 +60,8 @@ static ALIGNED: [[AtomicU8; CLASSES]; PAGE.trailing_zeros() as usize + 1] =
 static COUNT: AtomicUsize = AtomicUsize::new(DEFAULT.len());
 
 /// For each size in steps of 16 bytes the offset of its class's entry in a thread's array of magazines: element i serves sizes
-/// up to 16 * i. The offset, and not the number of the class, saves the fast path two instructions.
+/// up to 16 * i. The offset, and not the number of the class, saves the fast path two instructions. Sizes above [`limit`]
+/// have the entry at zero, which no class has, so that it is always empty.
 static OFFSET_OF: [AtomicU32; LARGEST / STEP + 1] = {
     let mut table = [const { AtomicU32::new(0) }; LARGEST / STEP + 1];
     let (mut step, mut class) = (0, 0);
@@ -64,10 +79,10 @@ const _: () = assert!(
     CLASSES <= unit::SLAB_CLASS_LAST as usize && DEFAULT[DEFAULT.len() - 1] as usize == LARGEST
 );
 
-/// The class that serves a size of at most [`LARGEST`].
+/// The class that serves a size of at most [`limit`]; no class for one of at most [`LARGEST`].
 #[inline(always)]
 pub fn class_for(size: usize) -> usize {
-    entry_offset(size) / size_of::<ThreadCache>() - slot_of_class(0)
+    (entry_offset(size) / size_of::<ThreadCache>()).wrapping_sub(slot_of_class(0))
 }
 
 /// Offset in a thread's array of magazines of the entry that serves a size of at most [`LARGEST`].
@@ -100,11 +115,11 @@ pub fn class_size(class: usize) -> usize {
 /// The smallest class whose every buffer lies at a multiple of `align`, a power of two. Classes of up to a page are better
 /// than a block of whole pages however much larger than the request they are.
 pub fn aligned_class(size: usize, align: usize) -> Option<usize> {
-    if size > LARGEST || align > PAGE {
+    if size > limit() || align > PAGE {
         return None;
     }
     let padded = round_up(size.max(1), align);
-    if padded > LARGEST {
+    if padded > limit() {
         return None;
     }
     let aligned = &ALIGNED[align.trailing_zeros() as usize][class_for(padded)];
@@ -145,7 +160,7 @@ pub fn classes(class: usize) -> CacheRef {
 }
 
 /// Rounds of the first magazines of a cache: many for small chunks, few for large ones, so that a magazine holds at most
-/// 64 KiB or so, but two at least.
+/// 64 KiB or so, but one at least.
 pub(super) const fn rounds_for(size: usize) -> u32 {
     match size {
         0..=256 => 63,
@@ -153,7 +168,8 @@ pub(super) const fn rounds_for(size: usize) -> u32 {
         1153..=4096 => 15,
         4097..=16384 => 5,
         16385..=32768 => 3,
-        _ => 2,
+        32769..=65536 => 2,
+        _ => 1,
     }
 }
 
@@ -164,7 +180,7 @@ pub(super) const fn rounds_for(size: usize) -> u32 {
 enum Unchanged {
     /// A size of zero.
     Zero,
-    /// A size above [`LARGEST`].
+    /// A size above [`LARGEST_CHECKED`].
     TooLarge,
     /// The size is there already.
     Known,
@@ -172,7 +188,7 @@ enum Unchanged {
     Full,
     /// The size is not there.
     Unknown,
-    /// The largest size stays.
+    /// The largest sizes stay.
     Needed,
 }
 
@@ -203,12 +219,28 @@ fn position(size: u32) -> Result<usize, usize> {
 
 fn rebuild() {
     let mut class = 0;
+    LIMIT.store(class_size(class_count() - 1), Ordering::Relaxed);
     for (step, entry) in OFFSET_OF.iter().enumerate() {
-        while class_size(class) < step * STEP {
+        while class < class_count() && class_size(class) < step * STEP {
             class += 1;
         }
-        entry.store(offset_of(class), Ordering::Relaxed);
+        let offset = if class < class_count() {
+            offset_of(class)
+        } else {
+            0
+        };
+        entry.store(offset, Ordering::Relaxed);
     }
+}
+
+/// Cuts the classes off that exist without debugging only.
+fn cut() {
+    while class_size(class_count() - 1) > LARGEST_CHECKED {
+        let last = class_count() - 1;
+        SIZES[last].store(0, Ordering::Relaxed);
+        COUNT.store(last, Ordering::Relaxed);
+    }
+    rebuild();
 }
 
 /// Adds a size, rounded up to a multiple of 16, and returns it.
@@ -218,7 +250,7 @@ fn rebuild() {
 fn add_size(size: u64) -> Result<u32, Unchanged> {
     let size = match size {
         0 => return Err(Unchanged::Zero),
-        _ if size > LARGEST as u64 => return Err(Unchanged::TooLarge),
+        _ if size > LARGEST_CHECKED as u64 => return Err(Unchanged::TooLarge),
         _ => (size as u32).next_multiple_of(STEP as u32),
     };
     let at = match position(size) {
@@ -240,7 +272,7 @@ fn add_size(size: u64) -> Result<u32, Unchanged> {
 /// # Errors
 /// Why it was not removed.
 fn remove_size(size: u64) -> Result<(), Unchanged> {
-    if size == LARGEST as u64 {
+    if size >= LARGEST_CHECKED as u64 && position(size as u32).is_ok() {
         return Err(Unchanged::Needed);
     }
     let size = u32::try_from(size).map_err(|_| Unchanged::Unknown)?;
@@ -254,18 +286,21 @@ fn remove_size(size: u64) -> Result<(), Unchanged> {
     Ok(())
 }
 
-/// Removes all sizes but the largest.
+/// Removes all sizes but the largest one that always exists.
 fn clear_sizes() {
     for entry in &SIZES {
         entry.store(0, Ordering::Relaxed);
     }
-    SIZES[0].store(LARGEST as u32, Ordering::Relaxed);
+    SIZES[0].store(LARGEST_CHECKED as u32, Ordering::Relaxed);
     COUNT.store(1, Ordering::Relaxed);
     rebuild();
 }
 
-/// Changes the table as UMEM_OPTIONS asks, before [`initialize`].
+/// Changes the table as debugging needs it and UMEM_OPTIONS asks, before [`initialize`].
 pub fn configure() {
+    if root().debug_flags().get() != 0 {
+        cut();
+    }
     for change in tuning::size_changes() {
         let result = match change {
             SizeChange::Add(size) => add_size(size).map(|rounded| {
@@ -303,7 +338,11 @@ mod tests {
     use super::*;
 
     fn each_size_is_served_by_the_smallest_class_that_fits() {
-        for size in 0..=LARGEST {
+        assert_eq!(limit(), class_size(class_count() - 1));
+        for size in limit() + 1..=LARGEST {
+            assert_eq!(entry_offset(size), 0, "{size}");
+        }
+        for size in 0..=limit() {
             let class = class_for(size);
             assert!(class < class_count(), "{size}");
             assert!(class_size(class) >= size, "{size}");
@@ -318,24 +357,36 @@ mod tests {
         assert_eq!(add_size(1000), Ok(1008));
         assert_eq!(add_size(1008), Err(Unchanged::Known));
         assert_eq!(add_size(0), Err(Unchanged::Zero));
-        assert_eq!(add_size(LARGEST as u64 + 1), Err(Unchanged::TooLarge));
+        assert_eq!(
+            add_size(LARGEST_CHECKED as u64 + 1),
+            Err(Unchanged::TooLarge)
+        );
+        assert_eq!(remove_size(LARGEST as u64), Err(Unchanged::Needed));
         each_size_is_served_by_the_smallest_class_that_fits();
         assert_eq!(remove_size(1008), Ok(()));
         assert_eq!(remove_size(1008), Err(Unchanged::Unknown));
         assert_eq!(remove_size(LARGEST as u64), Err(Unchanged::Needed));
         clear_sizes();
         each_size_is_served_by_the_smallest_class_that_fits();
-        assert_eq!(class_size(class_for(1)), LARGEST);
+        assert_eq!(class_size(class_for(1)), LARGEST_CHECKED);
         for size in 1..100 {
             let full = size >= CLASSES as u64;
             assert_eq!(add_size(size * 16).is_err(), full, "{size}");
         }
         each_size_is_served_by_the_smallest_class_that_fits();
-        clear_sizes();
-        for size in DEFAULT {
-            let _ = add_size(u64::from(size));
+        for (class, size) in DEFAULT.into_iter().enumerate() {
+            SIZES[class].store(size, Ordering::Relaxed);
         }
-        assert_eq!(class_count(), DEFAULT.len());
+        COUNT.store(DEFAULT.len(), Ordering::Relaxed);
+        rebuild();
         each_size_is_served_by_the_smallest_class_that_fits();
+        cut();
+        assert_eq!(limit(), LARGEST_CHECKED);
+        each_size_is_served_by_the_smallest_class_that_fits();
+        for (class, size) in DEFAULT.into_iter().enumerate() {
+            SIZES[class].store(size, Ordering::Relaxed);
+        }
+        COUNT.store(DEFAULT.len(), Ordering::Relaxed);
+        rebuild();
     }
 }

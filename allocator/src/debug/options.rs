@@ -158,7 +158,7 @@ pub fn initialize() {
     let mut options = Options {
         audit_depth: AUDIT_DEPTH,
         contents_bytes: CONTENTS_BYTES,
-        perthread_cache: 1 << 20,
+        perthread_cache: 8 << 20,
         reap_interval: 10,
         ..Options::ZERO
     };

@@ -7,7 +7,7 @@ use crate::vmem::{self, Fit};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Threads that the magazines of all threads together are meant for: they keep this many times `perthread_cache` bytes.
-pub static CONCURRENCY: AtomicU64 = AtomicU64::new(32);
+pub static CONCURRENCY: AtomicU64 = AtomicU64::new(4);
 /// Contentions of a depot's lock between two updates beyond which its magazines grow.
 pub static MAX_CONTENTION: AtomicU64 = AtomicU64::new(2);
 

@@ -70,41 +70,44 @@ pub(super) fn loaded(cache: CacheRef, rounds: u32, given: u32, keep: ThreadCache
         .held
         .set(held.saturating_sub(cache::magazine_bytes(cache, given)));
     if local.held.get() > limit() {
-        shed(local, keep);
+        shed(local, limit() / 4 * 3, Some(keep));
     }
 }
 
-/// Gives magazines back until the thread keeps three quarters of its limit, but not those of one entry.
+/// Gives all magazines of the calling thread back.
+pub(super) fn give_all() {
+    let local = local();
+    if local.thread.get() != 0 && local.caches.get() != 0 {
+        shed(local, 0, None);
+    }
+}
+
+/// Gives magazines back until the thread keeps no more than `enough` bytes, but not those of one entry. The magazines that a
+/// cache took back at its end are still counted; when all entries were looked at, what is left is counted anew.
 #[cold]
-fn shed(local: &Local, keep: ThreadCacheRef) {
+fn shed(local: &Local, enough: u64, keep: Option<ThreadCacheRef>) {
     // SAFETY: a thread that loads magazines is in service, and so has a record.
     let thread = unsafe { ThreadRef::from_address(local.thread.get()) };
-    let slots = thread.cache_count().get() as usize;
-    let entries = |slot| entry_of(thread.caches().get() as usize, slot);
-    let total = || -> u64 {
-        (0..slots)
-            .filter_map(|slot| entries(slot).map(|entry| bytes(slot, entry)))
-            .sum()
-    };
-    // Magazines that a cache took back at its end are still counted; now they are not.
-    let mut held = total();
-    let limit = limit();
-    if held > limit {
-        for _ in 0..slots {
-            let slot = local.rotor.get() as usize % slots;
-            local.rotor.set(slot as u32 + 1);
-            let Some(entry) = entries(slot).filter(|&entry| entry != keep) else {
-                continue;
-            };
-            let freed = bytes(slot, entry);
-            if let Some((hold, magazines)) = withdraw::detach_held(slot, entry) {
-                magazines.give(hold.cache());
-            }
-            held -= freed.min(held);
-            if held <= limit / 4 * 3 {
-                break;
-            }
+    let slots = thread.cache_count().get();
+    let entry_at = |slot: u32| entry_of(thread.caches().get() as usize, slot as usize);
+    let mut slot = local.rotor.get();
+    for _ in 0..slots {
+        slot = if slot + 1 < slots { slot + 1 } else { 0 };
+        let entry = entry_at(slot).filter(|&entry| {
+            entry.loaded().get() | entry.previous().get() != 0 && Some(entry) != keep
+        });
+        let Some(entry) = entry else { continue };
+        let freed = bytes(slot as usize, entry);
+        if let Some((hold, magazines)) = withdraw::detach_held(slot as usize, entry) {
+            magazines.give(hold.cache());
+        }
+        local.held.set(local.held.get().saturating_sub(freed));
+        if local.held.get() <= enough && enough != 0 {
+            return local.rotor.set(slot);
         }
     }
-    local.held.set(held);
+    let left = (0..slots)
+        .filter_map(|slot| entry_at(slot).map(|entry| bytes(slot as usize, entry)))
+        .sum();
+    local.held.set(left);
 }

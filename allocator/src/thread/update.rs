@@ -66,9 +66,14 @@ fn update_when_due(now: u64, due: u64) {
         .is_ok();
     // The first visit of all only sets the time.
     if is_first && due != 0 {
+        let idle = now - due >= period();
+        if idle {
+            // None of what is left is in use, nor what the thread keeps. Those who visit a depot look at their magazines
+            // only after this.
+            budget::give_all();
+        }
         update();
-        if now - due >= period() {
-            // The program was idle for the whole time: none of what is left is in use.
+        if idle {
             update();
         }
     }

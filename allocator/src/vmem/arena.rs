@@ -33,6 +33,9 @@ const DIRTY: u16 = 1 << 15;
 /// done: a program that frees and allocates such blocks in turns would wait for its pages all the time.
 const PURGE_MIN: usize = 1 << 20;
 
+/// Free segments that are looked at for a span that was kept.
+const KEPT_LOOKS: usize = 64;
+
 /// How the library's arenas place what they hand out; nothing: best fit among few, in constant time.
 static PLACING: AtomicU8 = AtomicU8::new(0);
 const FITS: [Fit; 4] = [Fit::Best, Fit::First, Fit::Next, Fit::Instant];
@@ -702,6 +705,10 @@ fn extend_within(arena: ArenaRef, start: usize, size: usize) -> Room {
 /// Moves the border between an allocated segment and the free one behind it by `bytes`.
 fn take_from_next(arena: ArenaRef, segment: SegmentRef, free: SegmentRef, bytes: usize) {
     free_remove(arena, free);
+    if free.flags().get() & DIRTY != 0 {
+        let known = arena.dirty().get();
+        arena.dirty().set(known.saturating_sub(bytes as u64));
+    }
     let border = segment.end().get() + bytes as u64;
     segment.end().set(border);
     if free.end().get() == border {
@@ -887,10 +894,72 @@ fn free_as(arena: ArenaRef, address: usize, clean: bool) -> bool {
         };
         free_segment(arena, segment, clean)
     };
-    if let Some((start, size)) = span {
-        release(arena, start, size);
-    }
+    give_to_source(arena, span);
     true
+}
+
+/// Frees an allocated segment of one of the library's arenas, which the caller owns.
+pub fn free_block(arena: ArenaRef, block: SegmentRef) {
+    let span = {
+        let _guard = sync::lock(arena.lock());
+        free_segment(arena, block, false)
+    };
+    give_to_source(arena, span);
+}
+
+/// Gives a span back, and with it those that were kept: see [`is_kept`].
+fn give_to_source(arena: ArenaRef, span: Option<(usize, usize)>) {
+    let mut next = span;
+    while let Some((start, size)) = next {
+        release(arena, start, size);
+        next = if keeps_spans(arena) {
+            take_kept_span(arena)
+        } else {
+            None
+        };
+    }
+}
+
+/// Whether spans that have become free wait in the arena for the next blocks: to import and release one each time costs more
+/// than all else.
+fn keeps_spans(arena: ArenaRef) -> bool {
+    arena.policy().get() & policy::BLOCKS != 0
+}
+
+/// Whether a wholly free span stays: a small one, and only as long as few bytes are free.
+fn is_kept(arena: ArenaRef, size: usize) -> bool {
+    keeps_spans(arena) && size < PURGE_MIN && free_bytes(arena) <= most_dirty(arena)
+}
+
+fn free_bytes(arena: ArenaRef) -> u64 {
+    arena.total().get() - arena.in_use().get()
+}
+
+/// Bytes of free pages that an arena keeps.
+fn most_dirty(arena: ArenaRef) -> u64 {
+    DIRTY_MAX.max(arena.in_use().get() / DIRTY_PART)
+}
+
+/// Takes one of the wholly free spans out of an arena that keeps them, as long as more than half of what may be kept is free.
+fn take_kept_span(arena: ArenaRef) -> Option<(usize, usize)> {
+    let _guard = sync::lock(arena.lock());
+    if free_bytes(arena) <= most_dirty(arena) / 2 {
+        return None;
+    }
+    let mut mask = arena.free_mask().get() >> list_of(UNIT) << list_of(UNIT);
+    let mut looks = 0;
+    while mask != 0 {
+        let mut next = link(arena.free_list(mask.trailing_zeros() as usize).get());
+        while let Some(segment) = next.filter(|_| looks < KEPT_LOOKS) {
+            if let Some(span) = remove_whole_span(arena, segment) {
+                return Some(span);
+            }
+            looks += 1;
+            next = link(segment.kin_next().get());
+        }
+        mask &= mask - 1;
+    }
+    None
 }
 
 /// Why a range could not be freed.
@@ -915,9 +984,7 @@ pub fn free_exact(arena: ArenaRef, address: usize, size: usize) -> Result<(), Ba
             expected => return Err(BadFree::Size(expected)),
         }
     };
-    if let Some((start, size)) = span {
-        release(arena, start, size);
-    }
+    give_to_source(arena, span);
     Ok(())
 }
 
@@ -931,7 +998,11 @@ fn free_segment(arena: ArenaRef, segment: SegmentRef, clean: bool) -> Option<(us
         arena.dirty().add(size);
     }
     let merged = merge(arena, segment, if clean { 0 } else { DIRTY });
-    let span = remove_whole_span(arena, merged);
+    let span = if is_kept(arena, size_of_segment(merged)) {
+        None
+    } else {
+        remove_whole_span(arena, merged)
+    };
     purge_if_many(arena);
     span
 }
@@ -945,7 +1016,7 @@ pub(super) fn is_foreign(arena: ArenaRef) -> bool {
 /// else when there are many more, so that a program that frees and allocates in turns does not wait for its
 /// pages all the time.
 fn purge_if_many(arena: ArenaRef) {
-    let keep = DIRTY_MAX.max(arena.in_use().get() / DIRTY_PART);
+    let keep = most_dirty(arena);
     let dirty = arena.dirty().get();
     if dirty <= keep || (arena.quantum().get() as usize) < PAGE {
         return;

@@ -638,7 +638,7 @@ static void misuse(const char *which)
     if (!strcmp(which, "size_near"))
         umem_free(umem_alloc(100, UMEM_NOFAIL), 101);
     if (!strcmp(which, "size_large"))
-        umem_free(umem_alloc(200000, UMEM_NOFAIL), 200001);
+        umem_free(umem_alloc(700000, UMEM_NOFAIL), 700001);
     if (!strcmp(which, "wrong_cache"))
         umem_cache_free(two, object);
     if (!strcmp(which, "twice")) {
