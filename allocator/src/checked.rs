@@ -94,7 +94,7 @@ pub(crate) fn of_program(buffer: Buffer, how: Return, entry: Entry) {
 #[inline(never)]
 pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
     buffer.prefetch();
-    let call = thread::call(entry);
+    let call = thread::call_for(buffer.cache.flags().get(), entry);
     let family = buffer.family();
     if buffer.is_allocated() && !how.takes(family) {
         let subject = Subject::buffer(buffer, buffer.address).by(how);
@@ -250,7 +250,7 @@ pub(crate) fn release_block(address: usize, how: Return, entry: Entry) {
     let Some((arena, block)) = block_at(address) else {
         return inside_block(address, how, entry);
     };
-    let call = thread::call(entry);
+    let call = thread::call_for(block.flags().get().into(), entry);
     let family = block.family().get();
     let live = block.state().load(Ordering::Acquire) == buffer_state::ALLOCATED;
     let debugged = u32::from(block.flags().get()) & cache_flag::REDZONE != 0;
@@ -364,6 +364,16 @@ mod quarantine {
     /// Bytes of pages that they keep at most.
     const KEPT: usize = 32 << 20;
 
+    /// The same for samples, in a process that serves.
+    const KEPT_OF_SAMPLES: usize = 4 << 20;
+    /// Samples above this size do not wait.
+    const LARGEST_SAMPLE: usize = 1 << 20;
+
+    fn is_large_sample(block: SegmentRef) -> bool {
+        u32::from(block.flags().get()) & cache_flag::SAMPLED != 0
+            && buffer::kept_of_block(block) > LARGEST_SAMPLE
+    }
+
     /// Addresses of an arena and of a segment of it.
     type Waiting = (usize, usize);
 
@@ -396,7 +406,11 @@ mod quarantine {
     impl Ring {
         /// Takes a block in, unless there is no room.
         fn push(&mut self, waiting: Waiting, bytes: usize) -> bool {
-            let has_room = self.count == 0 || self.count < BLOCKS && self.kept + bytes <= KEPT;
+            let most = match thread::is_sampling() {
+                true => KEPT_OF_SAMPLES,
+                false => KEPT,
+            };
+            let has_room = self.count == 0 || self.count < BLOCKS && self.kept + bytes <= most;
             if has_room {
                 self.blocks[(self.first + self.count) % BLOCKS] = waiting;
                 self.count += 1;
@@ -418,7 +432,8 @@ mod quarantine {
     /// Takes a freed block in; those that have waited longest go back to their arenas.
     pub fn put(arena: ArenaRef, block: SegmentRef, entry: Entry) {
         let flags = u32::from(block.flags().get());
-        if root().options().quarantine_bytes == 0 || flags & cache_flag::DEADBEEF == 0 {
+        let waits = flags & cache_flag::DEADBEEF != 0 && !is_large_sample(block);
+        if root().options().quarantine_bytes == 0 || !waits {
             return free(arena, block);
         }
         buffer::fill_block(block);

@@ -57,7 +57,11 @@ fn build() -> bool {
     if root().options().quarantine_bytes != 0 {
         publish::require(feature::QUARANTINE);
     }
-    if root().debug_flags().get() & cache_flag::AUDIT != 0 {
+    let is_sampling = root().sample_bytes().get() != 0;
+    if is_sampling {
+        publish::require(feature::SAMPLING);
+    }
+    if is_sampling || root().debug_flags().get() & cache_flag::AUDIT != 0 {
         time::initialize();
         if !depot::initialize() {
             message::note(format_args!("umem: no memory for stacks\n"));

@@ -24,14 +24,14 @@ use crate::{
         report::Subject,
     },
     init,
-    raw::{ArenaRef, CacheRef, Cell, root},
+    raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
     sys::{memory::PAGE, process, single},
     thread,
     unwind::Entry,
     vmem::{self, arenas},
 };
 use core::sync::atomic::Ordering;
-use umem_layout::{cache_flag, family, policy, unit};
+use umem_layout::{buffer_state, cache_flag, family, policy, unit};
 
 /// Alignment of every result.
 pub const ALIGN: usize = 16;
@@ -96,12 +96,41 @@ fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
         }
         return allocate_debugged(cache, size, family, entry);
     }
+    allocate_plain(class, size, family, entry)
+}
+
+/// Allocates from a class that is not debugged.
+fn allocate_plain(class: usize, requested: usize, family: u8, entry: Entry) -> Option<usize> {
+    let cache = cache::classes(class);
     let local = thread::local();
     thread::register(local);
-    match local.cache(class).filter(|_| thread::keeps(cache)) {
-        Some(magazines) => thread::pop(magazines).or_else(|| thread::refill(cache, magazines)),
+    let magazines = local.cache(class);
+    let kept = magazines.filter(|_| thread::keeps(cache));
+    if thread::is_sample(cache, magazines, kept.is_some())
+        && let Some(address) = allocate_sample(cache, requested, family, entry)
+    {
+        return Some(address);
+    }
+    match kept {
+        Some(magazines) => thread::refill(cache, magazines),
         None => take_counted(cache).map(|taken| taken.buffer.address),
     }
+}
+
+/// Serves an allocation that is a sample: from the twin of the cache, or as a block where there is none. None: there is no memory
+/// for it.
+#[cold]
+fn allocate_sample(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Option<usize> {
+    if let Some(twin) = cache::twin(cache) {
+        return allocate_debugged(twin, size, family, entry);
+    }
+    let wanted = Wanted {
+        size,
+        room: size,
+        flags: cache::SAMPLE_FLAGS,
+        picked: cache.buffer_size().get() as usize,
+    };
+    allocate_block_as(arenas().oversize, &wanted, PAGE, family, entry).map(|(address, _)| address)
 }
 
 /// For threads that are not in service, and with magazines off.
@@ -117,7 +146,7 @@ fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> 
     loop {
         let taken = cache::take(cache)?;
         taken.buffer.prefetch();
-        let call = *call.get_or_insert_with(|| thread::call(entry));
+        let call = *call.get_or_insert_with(|| thread::call_for(cache.flags().get(), entry));
         match buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
             Ok(()) => {
                 single::add(cache.allocs(), 1);
@@ -132,13 +161,37 @@ fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> 
     }
 }
 
-/// Flags of blocks: those that concern a single buffer.
-fn block_flags() -> u32 {
-    root().debug_flags().get() & (cache_flag::AUDIT | cache_flag::REDZONE | cache_flag::DEADBEEF)
+/// A block to be allocated.
+struct Wanted {
+    /// Bytes that the program asked for.
+    size: usize,
+    /// Bytes that it has room for.
+    room: usize,
+    /// Its checks.
+    flags: u32,
+    /// Bytes that decided whether it is a sample.
+    picked: usize,
+}
+
+impl Wanted {
+    /// A block of `size` bytes, with the checks that concern a single buffer, or with those of a sample.
+    fn of(size: usize) -> Self {
+        const CHECKS: u32 = cache_flag::AUDIT | cache_flag::REDZONE | cache_flag::DEADBEEF;
+        let picked = vmem::round_up(size.clamp(1, REQUEST_MAX), ALIGN);
+        let flags = match thread::is_sample_of(picked as u64) {
+            true => cache::SAMPLE_FLAGS,
+            false => root().debug_flags().get() & CHECKS,
+        };
+        Self {
+            size,
+            room: size,
+            flags,
+            picked,
+        }
+    }
 }
 
 /// A block of an arena, and whether it reads as zero.
-#[inline(never)]
 fn allocate_block(
     arena: ArenaRef,
     size: usize,
@@ -149,11 +202,24 @@ fn allocate_block(
     if size > REQUEST_MAX {
         return None;
     }
-    let call = thread::call(entry);
-    let flags = block_flags();
-    let block = vmem::alloc(arena, buffer::block_size(size, flags)?.max(1), align)?;
+    allocate_block_as(arena, &Wanted::of(size), align, family, entry)
+}
+
+#[inline(never)]
+fn allocate_block_as(
+    arena: ArenaRef,
+    wanted: &Wanted,
+    align: usize,
+    family: u8,
+    entry: Entry,
+) -> Option<(usize, bool)> {
+    let &Wanted { size, flags, .. } = wanted;
+    let call = thread::call_for(flags, entry);
+    let room = buffer::block_size(size, flags)?.max(wanted.room).max(1);
+    let block = vmem::alloc(arena, room, align)?;
     let clean = vmem::is_clean(block) && flags == 0;
     buffer::block_allocated(block, arena.link(), size, flags, family, &call);
+    buffer::set_picked_by(block, wanted.picked);
     Some((block.start().get() as usize, clean))
 }
 
@@ -202,7 +268,7 @@ pub fn allocate_aligned_sure(size: usize, align: usize, family: u8, entry: Entry
 fn allocate_from_class(class: usize, size: usize, family: u8, entry: Entry) -> Option<usize> {
     let cache = cache::classes(class);
     match cache.flags().get() {
-        0 => allocate_ready(cache::class_size(class), family, entry),
+        0 => allocate_plain(class, size, family, entry),
         _ => allocate_debugged(cache, size, family, entry),
     }
 }
@@ -250,16 +316,24 @@ fn allocate_maybe_clean(size: usize, entry: Entry) -> Option<(usize, bool)> {
     let class = cache::class_for(size);
     let local = thread::local();
     thread::register(local);
-    let magazines = local.cache(class);
-    let cached = magazines.and_then(|entry| {
-        thread::pop(entry).or_else(|| thread::reload(cache::classes(class), entry))
-    });
-    match cached {
-        Some(address) => Some((address, false)),
-        None => {
-            take_counted(cache::classes(class)).map(|taken| (taken.buffer.address, taken.clean))
-        }
+    let (cache, magazines) = (cache::classes(class), local.cache(class));
+    if let Some(address) = magazines.and_then(thread::pop) {
+        return Some((address, false));
     }
+    if thread::is_sample(cache, magazines, magazines.is_some())
+        && let Some(address) = allocate_sample(cache, size, family::MALLOC, entry)
+    {
+        return Some((address, false));
+    }
+    if let Some(address) = magazines.and_then(|entry| thread::reload(cache, entry)) {
+        return Some((address, false));
+    }
+    let taken = cache::take(cache)?;
+    match magazines {
+        Some(entry) => entry.allocs().add(1),
+        None => drop(cache.allocs().fetch_add(1, Ordering::Relaxed)),
+    }
+    Some((taken.buffer.address, taken.clean))
 }
 
 /// Large blocks are zeroed by giving their pages back, so that untouched ones stay untouched.
@@ -458,7 +532,7 @@ pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
     }
     if let Some(class) = plain_class(address) {
         let usable = cache::class_size(class);
-        if size <= usable && size > usable / 2 {
+        if keeps_place(size, usable) {
             return address;
         }
     }
@@ -485,12 +559,14 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         return out_of_memory(size, entry);
     };
     let plain = root().debug_flags().get() == 0;
-    if plain && resize_block(address, size) {
+    if plain && resize_block(address, size, entry) {
         return address;
     }
-    let new = match plain && size > usable {
-        true => allocate_to_grow(size, entry),
-        false => allocate(size, family::MALLOC, entry),
+    let new = match twin_that_keeps(address, size) {
+        Some(twin) => allocate_debugged(twin, size, family::MALLOC, entry)
+            .unwrap_or_else(|| out_of_memory(size, entry)),
+        None if plain && size > usable => allocate_to_grow(size, entry),
+        None => allocate(size, family::MALLOC, entry),
     };
     if new != 0 {
         // SAFETY: both buffers are live, of at least that many bytes, and distinct.
@@ -500,6 +576,19 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         }
     }
     new
+}
+
+/// The twin of a sample that is to be resized and would stay where it is if it were none. So it stays a sample.
+fn twin_that_keeps(address: usize, size: usize) -> Option<CacheRef> {
+    let cache = Buffer::at(vmem::slab_at(address)?, address).ok()?.cache;
+    let is_twin = cache.policy().get() & policy::TWIN != 0;
+    (is_twin && keeps_place(size, cache.buffer_size().get() as usize)).then_some(cache)
+}
+
+/// Whether a buffer with room for `usable` bytes stays where it is when it is to have `size` bytes.
+#[inline]
+fn keeps_place(size: usize, usable: usize) -> bool {
+    size <= usable && size > usable / 2
 }
 
 /// A buffer that was moved because it grew will grow again. From a page on it gets room for that, which takes no memory as
@@ -516,27 +605,38 @@ fn with_room(size: usize) -> usize {
 
 /// A larger buffer for one that has grown to `size` bytes, in production. Zero: no memory, `errno` is ENOMEM.
 fn allocate_to_grow(size: usize, entry: Entry) -> usize {
-    match size {
-        0..GROWN_PAGE => allocate(size, family::MALLOC, entry),
-        GROWN_PAGE..GROWN_BLOCK => allocate(2 * size, family::MALLOC, entry),
-        _ => allocate_block_to_grow(size, entry)
-            .unwrap_or_else(|| allocate(size, family::MALLOC, entry)),
+    let grown = match size {
+        GROWN_PAGE..GROWN_BLOCK => allocate_in_class_for(2 * size, size, entry),
+        GROWN_BLOCK.. => allocate_block_to_grow(size, entry),
+        _ => None,
+    };
+    grown.unwrap_or_else(|| allocate(size, family::MALLOC, entry))
+}
+
+/// Allocates from the class of a larger size.
+fn allocate_in_class_for(larger: usize, size: usize, entry: Entry) -> Option<usize> {
+    if larger > cache::limit() {
+        return None;
     }
+    thread::fast_cache_at(cache::entry_offset(larger))
+        .and_then(thread::pop)
+        .or_else(|| allocate_plain(cache::class_for(larger), size, family::MALLOC, entry))
 }
 
 fn allocate_block_to_grow(size: usize, entry: Entry) -> Option<usize> {
     if size > REQUEST_MAX / 2 {
         return None;
     }
-    let arena = arenas().oversize;
-    let (address, _) = allocate_block(arena, with_room(size), PAGE, family::MALLOC, entry)?;
-    let (_, block) = checked::block_at(address)?;
-    block.requested().set(size as u64);
-    Some(address)
+    let wanted = Wanted {
+        room: with_room(size),
+        ..Wanted::of(size)
+    };
+    allocate_block_as(arenas().oversize, &wanted, PAGE, family::MALLOC, entry)
+        .map(|(address, _)| address)
 }
 
 /// Grows or shrinks a block in place, in production. False: it is no block, has no room, or is to become a buffer.
-fn resize_block(address: usize, size: usize) -> bool {
+fn resize_block(address: usize, size: usize, entry: Entry) -> bool {
     let stays = (GROWN_BLOCK..=REQUEST_MAX / 2).contains(&size);
     if !stays || vmem::unit_kind(address) != unit::BLOCKS {
         return false;
@@ -545,15 +645,46 @@ fn resize_block(address: usize, size: usize) -> bool {
         return false;
     };
     let have = (block.end().get() - block.start().get()) as usize;
-    if size > have
-        && !vmem::extend(arena, address, with_room(size))
-        && !vmem::extend(arena, address, size)
+    // Room for a trailer whether it is to be a sample or not: which blocks move must not depend on that.
+    let need = match thread::is_sampling() {
+        true => buffer::block_size(size, cache::SAMPLE_FLAGS).unwrap_or(size),
+        false => size,
+    };
+    if need > have
+        && !vmem::extend(arena, address, with_room(need))
+        && !vmem::extend(arena, address, need)
     {
         return false;
     }
     if size <= have / 2 {
-        vmem::shrink(arena, address, size);
+        vmem::shrink(arena, address, need);
     }
-    block.requested().set(size as u64);
+    resized(arena, block, size, entry);
     true
+}
+
+/// A block has another size now. It stays a sample, or none, where a buffer would keep its place; else that is decided anew, as for
+/// a new allocation.
+fn resized(arena: ArenaRef, block: SegmentRef, size: usize, entry: Entry) {
+    let (before, picked) = (u32::from(block.flags().get()), buffer::picked_by(block));
+    let wanted = match keeps_place(size, picked) {
+        true => Wanted {
+            flags: before,
+            picked,
+            ..Wanted::of(size)
+        },
+        false => Wanted::of(size),
+    };
+    if (before | wanted.flags) & cache_flag::SAMPLED == 0 {
+        block.requested().set(size as u64);
+        buffer::set_picked_by(block, wanted.picked);
+        return;
+    }
+    block
+        .state()
+        .store(buffer_state::TRANSIT, Ordering::Release);
+    let call = thread::call_for(wanted.flags, entry);
+    let family = block.family().get();
+    buffer::block_allocated(block, arena.link(), size, wanted.flags, family, &call);
+    buffer::set_picked_by(block, wanted.picked);
 }

@@ -3,7 +3,7 @@
 /// Major version of the layout. 0 promises nothing; from 1 on old cores stay readable within a major.
 pub const LAYOUT_MAJOR: u16 = 0;
 /// Minor version: structures have grown at their end, or a value was added.
-pub const LAYOUT_MINOR: u16 = 1;
+pub const LAYOUT_MINOR: u16 = 2;
 /// `UmemRoot::magic`, the bytes `UMEMROOT` read little-endian.
 pub const ROOT_MAGIC: u64 = u64::from_le_bytes(*b"UMEMROOT");
 /// Dynamic symbol of the root.
@@ -39,6 +39,10 @@ pub const fn filled_of_block(size: usize) -> usize {
     const HEAD: usize = 64 << 10;
     if size <= WHOLE { size } else { HEAD }
 }
+
+/// Bytes at the start of a sample that hold [`FREE_PATTERN`] when it is free; the rest is as the program left it. Filling it all
+/// would cost more than sampling may.
+pub const FILLED_OF_SAMPLE: usize = 4 << 10;
 
 /// Fill of a buffer that was just allocated.
 pub const UNINITIALIZED_PATTERN: u64 = 0xbadd_cafe_badd_cafe;
@@ -147,6 +151,8 @@ pub mod cache_flag {
     pub const RANDOMIZE: u32 = 0x400;
     /// Running out of memory is an error.
     pub const CHECKNULL: u32 = 0x1000;
+    /// A sample: the block, or every buffer of the twin. Only the first [`super::FILLED_OF_SAMPLE`] bytes are patterned.
+    pub const SAMPLED: u32 = 0x2000;
 }
 
 /// `Cache::cflags`: how a cache was created.

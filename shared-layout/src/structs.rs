@@ -103,8 +103,8 @@ published! {
         0x030 states: u64,
         /// Address of one [`crate::family`] byte a chunk, or zero.
         0x038 families: u64,
-        /// Address of one 32-bit sample weight a chunk, or zero.
-        0x040 weights: u64,
+        /// Zero.
+        0x040 reserved: u64,
         /// Address of one [`AuditRecord`] a chunk, or zero.
         0x048 records: u64,
         /// Chunks taken from the slab layer.
@@ -319,8 +319,8 @@ published! {
         0x079 family: u8,
         /// [`crate::cache_flag`] bits in force for the block.
         0x07a flags: u16,
-        /// Sample weight, zero when the block stands for itself.
-        0x07c weight: u32,
+        /// Bytes that decided whether the block is a sample, in units of 16.
+        0x07c picked_by: u32,
     }
 
     /// Who allocated a buffer and who freed it last.
@@ -433,12 +433,14 @@ published! {
         0x018 capacity: u32,
         /// Zero.
         0x01c reserved: u32,
-        /// Allocations served here.
+        /// Allocations served here, plus `bias`.
         0x020 allocs: u64,
         /// Frees served here.
         0x028 frees: u64,
+        /// What `allocs` counts from: with sampling minus a random distance, so that its carry picks the next sample.
+        0x030 bias: u64,
         /// Zero: one entry fills one cache line.
-        0x030 reserved1: [u64; 2],
+        0x038 reserved1: u64,
     }
 
     /// A magazine. The addresses of its rounds follow the structure.
@@ -577,7 +579,9 @@ published! {
         0x010 log_bytes: [u64; 4],
         /// Bytes that freed buffers may wait in quarantine.
         0x030 quarantine_bytes: u64,
-        /// Mean distance of samples in bytes, zero when off.
+        /// Mean distance of samples in bytes, zero when off. An allocation of n bytes is a sample with the chance
+        /// `1 - exp(-n / sample_bytes)`, whose inverse is its weight; n is `Cache::buffer_size` of its twin, or `Segment::picked_by`
+        /// of a block.
         0x038 sample_bytes: u64,
         /// Most bytes of a buffer that are filled and verified, zero when unlimited.
         0x040 verify_max: u64,

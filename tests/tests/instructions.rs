@@ -10,7 +10,7 @@ use umem_tests::{
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
-const TURNS: u64 = 100_000;
+const TURNS: u64 = 1_000_000;
 /// Most instructions of a turn of the loop, with the loop, the calls through the PLT, statistics, and the tests for foreign and
 /// doubly freed pointers.
 const MOST: f64 = 70.0;
@@ -19,8 +19,8 @@ const LOOP: &str = "#include <stdlib.h>\n\
     int main(int count, char **arguments)\n\
     { for (long i = atol(arguments[count - 1]); i > 0; i--) free(malloc(64)); }\n";
 
-/// Instructions of a program under callgrind.
-fn count(valgrind: &std::path::Path, program: &std::path::Path, turns: u64) -> u64 {
+/// Instructions of a program under callgrind, with these checks.
+fn count(valgrind: &std::path::Path, program: &std::path::Path, checks: &str, turns: u64) -> u64 {
     let mut command = Command::new(valgrind);
     // The library goes to the program alone, by way of env: valgrind's own launcher is not to load it.
     scrub(&mut command)
@@ -31,6 +31,7 @@ fn count(valgrind: &std::path::Path, program: &std::path::Path, turns: u64) -> u
         ])
         .arg("env")
         .arg(format!("LD_PRELOAD={}", artifacts().library.display()))
+        .arg(format!("UMEM_DEBUG={checks}"))
         .arg(program)
         .arg(turns.to_string());
     let answer = command::run_with(&mut command, "", LIMIT);
@@ -43,7 +44,7 @@ fn count(valgrind: &std::path::Path, program: &std::path::Path, turns: u64) -> u
         .unwrap_or_else(|| panic!("callgrind tells no count\n{answer}"))
 }
 
-fn instructions_a_turn() -> Outcome<f64> {
+fn instructions_a_turn(checks: &str) -> Outcome<f64> {
     let (compiler, valgrind) = (need_program("gcc")?, need_program("valgrind")?);
     let folder = work_dir().join("victims");
     fs::create_dir_all(&folder).expect("a folder can be made");
@@ -56,15 +57,22 @@ fn instructions_a_turn() -> Outcome<f64> {
         .args([&program, &source]);
     command::run_with(&mut compile, "", LIMIT).expect_code(0);
     let (some, more) = (
-        count(&valgrind, &program, TURNS),
-        count(&valgrind, &program, 2 * TURNS),
+        count(&valgrind, &program, checks, TURNS),
+        count(&valgrind, &program, checks, 2 * TURNS),
     );
     Ok((more - some) as f64 / TURNS as f64)
 }
 
 #[test]
 fn malloc_and_free_stay_short() {
-    let turn = need!(instructions_a_turn());
+    let turn = need!(instructions_a_turn(""));
     // The loop itself has some ten: less means that the library was not called.
     assert!((30.0..=MOST).contains(&turn), "{turn} instructions a turn");
+    let sampled = need!(instructions_a_turn("sample"));
+    assert!(
+        (30.0..=MOST).contains(&sampled),
+        "{sampled} instructions a turn"
+    );
+    // Some hundred samples among the turns: their number is random, that there are some is not.
+    assert!(sampled > turn, "{sampled} instructions a turn");
 }

@@ -5,12 +5,15 @@
 //! ```
 //!
 //! `--debug` compares what finding errors costs instead: the library's checks, and other tools, on the real programs only.
+//! `--sampling` counts instructions under callgrind, with and without `UMEM_DEBUG=sample`: one run each, since counts repeat.
 //!
 //! Each round runs every program under every allocator once, one after the other, so that a machine whose speed drifts
 //! slows them all alike. What is compared is CPU time (user and system) and the peak of the resident set, as the kernel accounts for
 //! them when a process has ended. Ratios are paired within a round; the table gives their median, and the last lines the
 //! geometric mean over all programs with a 95 % interval from the spread between rounds.
 //! Allocators and programs that are not installed are left out, and that is said.
+
+mod count;
 
 use std::{
     env,
@@ -408,7 +411,7 @@ fn main() -> ExitCode {
 
 fn compare() -> io::Result<()> {
     let mut rounds = 15;
-    let (mut wanted, mut debug) = (Vec::new(), false);
+    let (mut wanted, mut debug, mut sampling) = (Vec::new(), false, false);
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -419,6 +422,7 @@ fn compare() -> io::Result<()> {
                     .ok_or_else(|| io::Error::other("--rounds takes a number"))?;
             }
             "--debug" => debug = true,
+            "--sampling" => sampling = true,
             _ => wanted.push(argument),
         }
     }
@@ -449,7 +453,7 @@ fn compare() -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     let micro = compile(&folder)?;
     let threads = compile_threads(&folder)?;
-    let mut measured = Vec::new();
+    let (mut measured, mut counted) = (Vec::new(), Vec::new());
     for program in programs(&folder, &micro, &threads)? {
         if debug && !REAL.contains(&program.name) {
             continue;
@@ -458,12 +462,24 @@ fn compare() -> io::Result<()> {
             continue;
         }
         eprintln!("compare: {} ...", program.name);
+        if sampling {
+            let library = library("libumem.so").unwrap_or_default();
+            match count::row(&program, &library, &folder) {
+                Ok(row) => counted.push(row),
+                Err(error) => eprintln!("compare: {} is left out: {error}", program.name),
+            }
+            continue;
+        }
         match measure(&program, &contenders, rounds, &folder) {
             Ok(costs) => measured.push((program.name, costs)),
             Err(error) => eprintln!("compare: {} is left out: {error}", program.name),
         }
     }
     fs::remove_dir_all(&folder)?;
+    if sampling {
+        count::table(&counted);
+        return Ok(());
+    }
     let names: Vec<&str> = contenders
         .iter()
         .map(|(contender, _)| contender.name)

@@ -121,7 +121,7 @@ fn free_slow(how: Return, address: usize, size: usize, entry: Entry) {
     let wrong = match vmem::unit_kind(address) {
         unit::UNUSED => None,
         unit::BLOCKS => wrong_block(address, size),
-        kind => cache::class_of_unit(kind)
+        kind => class_of_buffer(address, kind)
             .and_then(|class| wrong_buffer(address, class, size, exact_class)),
     };
     match wrong {
@@ -130,6 +130,15 @@ fn free_slow(how: Return, address: usize, size: usize, entry: Entry) {
             report::report(&damage, &subject.by(how), &thread::call_for_report(entry));
         }
     }
+}
+
+/// The class that a buffer serves, also as a sample.
+fn class_of_buffer(address: usize, kind: u8) -> Option<usize> {
+    cache::class_of_unit(kind).or_else(|| {
+        let sample = Buffer::at(vmem::slab_at(address)?, address).ok()?.cache;
+        let origin = cache::origin(sample)?;
+        (origin.size_class().get() as usize).checked_sub(1)
+    })
 }
 
 fn bad_size(allocated: usize, freed: usize) -> Damage {

@@ -44,10 +44,13 @@ use crate::{
     vmem::{arenas, round_up},
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
-use umem_layout::{Cache, Plain, Trailer, cache_flag, policy};
+use umem_layout::{Cache, FILLED_OF_SAMPLE, Plain, Trailer, cache_flag, policy};
 
-/// Caches of the library; those of programs come from metadata.
-const CACHES_MAX: usize = 64;
+/// Caches of the library: the classes, and behind them their twins. Those of programs come from metadata.
+const CACHES_MAX: usize = 2 * CLASSES;
+/// What is on for samples.
+pub const SAMPLE_FLAGS: u32 =
+    cache_flag::AUDIT | cache_flag::DEADBEEF | cache_flag::REDZONE | cache_flag::SAMPLED;
 
 static TABLE: Global<[Cache; CACHES_MAX]> = Global::new([Cache::ZERO; CACHES_MAX]);
 
@@ -121,6 +124,7 @@ fn describe(size: usize, align: usize, flags: u32, slab: usize) -> Cache {
     };
     let verify_max = match root().verify_max().get() as usize {
         _ if flags & cache_flag::LITE != 0 => 8,
+        _ if flags & cache_flag::SAMPLED != 0 => FILLED_OF_SAMPLE,
         0 => usize::MAX,
         bytes => bytes.next_multiple_of(8),
     };
@@ -163,4 +167,37 @@ fn create_class(name: &[u8], size: usize, class: usize, magazine_rounds: u32) ->
     });
     list::append(new);
     new
+}
+
+/// Creates the twin that serves the samples of a class. Its buffers are aligned as those of the class are, and its slabs are
+/// marked as those of no class, so that every free takes the slow path.
+fn create_twin(name: &[u8], class: usize) {
+    let origin = cache(class);
+    let (size, align) = (
+        origin.buffer_size().get() as usize,
+        origin.align().get() as usize,
+    );
+    let slab = object::slab_for(chunk_size(size, align, SAMPLE_FLAGS));
+    let twin = cache(CLASSES + class);
+    twin.initialize(Cache {
+        name: padded_name(name),
+        policy: policy::USER | policy::SIZED | policy::TWIN,
+        arena: arenas().default.link(),
+        origin: origin.link(),
+        ..describe(size, align, SAMPLE_FLAGS, slab)
+    });
+    list::append(twin);
+    origin.twin().set(twin.link());
+}
+
+/// The twin of a class's cache, where samples are taken. None: they are blocks.
+pub fn twin(cache: CacheRef) -> Option<CacheRef> {
+    // SAFETY: zero, or a cache that was made by `create_twin` and lives for ever.
+    unsafe { CacheRef::from_link(cache.twin().get()) }
+}
+
+/// The cache that a twin serves the samples of.
+pub fn origin(twin: CacheRef) -> Option<CacheRef> {
+    // SAFETY: zero, or the cache of a class, which lives for ever.
+    unsafe { CacheRef::from_link(twin.origin().get()) }
 }

@@ -5,7 +5,7 @@
 //! Without debugging there are classes above 128 KiB as well: as blocks of an arena such buffers cost ten times as much. With it
 //! they are blocks, which are checked one by one and of which only pages that are touched take memory.
 
-use super::{cache, create_class};
+use super::{cache, create_class, create_twin};
 use crate::{
     debug::{
         message::{Text, note},
@@ -323,13 +323,24 @@ pub fn configure() {
     }
 }
 
-/// Creates the caches of all classes.
+/// Creates the caches of all classes, and their twins where samples are taken.
 pub fn initialize() {
+    let named = |kind: &str, size: usize| {
+        let mut name = Text::<32>::new();
+        let _ = write!(name, "umem_{kind}_{size}");
+        name
+    };
     for class in 0..class_count() {
         let size = class_size(class);
-        let mut name = Text::<32>::new();
-        let _ = write!(name, "umem_alloc_{size}");
+        let name = named("alloc", size);
         create_class(name.as_bytes(), size, class, rounds_for(size));
+    }
+    if root().sample_bytes().get() == 0 {
+        return;
+    }
+    let twinned = |class: &usize| class_size(*class) <= LARGEST_CHECKED;
+    for class in (0..class_count()).filter(twinned) {
+        create_twin(named("sample", class_size(class)).as_bytes(), class);
     }
 }
 

@@ -8,9 +8,9 @@ use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byt
 use crate::sys::{memory, single};
 use core::sync::atomic::{AtomicU8, Ordering};
 use umem_layout::{
-    AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
-    TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag, decode_redzone,
-    error_code, family, filled_of_block, operation, redzone_word,
+    AuditRecord, FILLED_OF_SAMPLE, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN,
+    TRAILER_ALLOCATED, TRAILER_FREE, Trailer, UNINITIALIZED_PATTERN, buffer_state, cache_flag,
+    decode_redzone, error_code, family, filled_of_block, operation, redzone_word,
 };
 
 /// A chunk of a slab.
@@ -198,7 +198,7 @@ pub fn allocated(
         }
         let end = buffer.cache.trailer_offset().get() as usize;
         if buffer.has(cache_flag::DEADBEEF) {
-            let filled = match buffer.has(cache_flag::LITE) {
+            let filled = match buffer.has(cache_flag::LITE | cache_flag::SAMPLED) {
                 true => buffer.cache.verify_length().get() as usize,
                 false => end,
             };
@@ -566,7 +566,6 @@ pub fn block_allocated(
     }
     block.flags().set(flags as u16);
     block.family().set(family);
-    block.weight().set(0);
     if let Some(trailer) = block_trailer(block) {
         let pad = requested.next_multiple_of(8) - requested;
         fill_bytes(block.buffer().get() as usize + requested, pad, REDZONE_BYTE);
@@ -586,6 +585,20 @@ pub fn block_allocated(
     block
         .state()
         .store(buffer_state::ALLOCATED, Ordering::Release);
+}
+
+/// Unit of `Segment::picked_by`.
+const PICKED_UNIT: usize = 16;
+
+/// Bytes that decided whether a block is a sample.
+pub fn picked_by(block: SegmentRef) -> usize {
+    block.picked_by().get() as usize * PICKED_UNIT
+}
+
+/// Stores that number, a multiple of 16.
+pub fn set_picked_by(block: SegmentRef, bytes: usize) {
+    let units = u32::try_from(bytes / PICKED_UNIT).unwrap_or(u32::MAX);
+    block.picked_by().set(units);
 }
 
 /// Checks a block that the program gives back, and records the free. The block is then in transit.
@@ -647,15 +660,27 @@ fn check_block_tail(block: SegmentRef) -> Result<(), Damage> {
 /// Bytes of a freed block that are looked at; reading what was given back costs a fault a page.
 const BLOCK_CHECK: usize = 1 << 30;
 
+/// Whether a block is a sample.
+fn is_sample(block: SegmentRef) -> bool {
+    u32::from(block.flags().get()) & cache_flag::SAMPLED != 0
+}
+
 /// Start of a freed block, end of the free pattern, end of what is to read as zero.
 fn block_fill(block: SegmentRef) -> (usize, usize, usize) {
     let start = block.start().get() as usize;
     let end = block_end(block, u32::from(block.flags().get()));
+    if is_sample(block) {
+        let filled = end.min(start + FILLED_OF_SAMPLE);
+        return (start, filled, filled);
+    }
     (start, start + filled_of_block(end - start), end)
 }
 
 /// Bytes of a freed block that keep their pages.
 pub fn kept_of_block(block: SegmentRef) -> usize {
+    if is_sample(block) {
+        return (block.end().get() - block.start().get()) as usize;
+    }
     let (start, filled, _) = block_fill(block);
     filled - start
 }

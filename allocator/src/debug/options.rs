@@ -15,6 +15,8 @@ const CONTENTS_BYTES: u64 = 256;
 const LOG_BYTES: u64 = 64 << 10;
 /// Bytes that a thread's freed buffers may wait: less than a core's second-level cache, so that what comes back is not cold.
 const QUARANTINE_BYTES: u64 = 256 << 10;
+/// Mean distance of samples.
+const SAMPLE_BYTES: u64 = 512 << 10;
 const ITEM_MAX: usize = 512;
 const GUARDS: u32 = cache_flag::DEADBEEF | cache_flag::REDZONE;
 /// `audit` turns guards on, as the manual of libumem promises and its code does not do.
@@ -101,7 +103,10 @@ const DEBUG: &[(&str, Action)] = &[
         "random",
         Flag(|o| o.debug_flags |= AUDIT | cache_flag::CONTENTS | cache_flag::RANDOMIZE),
     ),
-    ("sample", Missing),
+    (
+        "sample",
+        Size(|o, bytes| o.sample_bytes = bytes.unwrap_or(SAMPLE_BYTES)),
+    ),
 ];
 
 const LOGGING: &[(&str, Action)] = &[
@@ -176,7 +181,24 @@ pub fn initialize() {
             }
         }
     }
+    settle_sampling(&mut options);
     root().set_options(options);
+}
+
+/// Samples get all checks, and wait in quarantine. Where other checks are on for all buffers there is nothing to sample.
+fn settle_sampling(options: &mut Options) {
+    if options.sample_bytes == 0 {
+        return;
+    }
+    if options.debug_flags != 0 {
+        options.sample_bytes = 0;
+        return note(format_args!(
+            "UMEM_DEBUG: sample: other checks are on for all buffers. ignored\n"
+        ));
+    }
+    if options.quarantine_bytes == 0 {
+        options.quarantine_bytes = QUARANTINE_BYTES;
+    }
 }
 
 fn apply(options: &mut Options, variable: &str, table: &[(&str, Action)], text: &[u8]) {
@@ -286,6 +308,20 @@ mod tests {
         assert_eq!(parse(DEBUG, "guards=3").debug_flags, 0);
         let audit = parse(DEBUG, "audit=abc");
         assert_eq!((audit.debug_flags, audit.audit_depth), (0x7, AUDIT_DEPTH));
+    }
+
+    #[test]
+    fn samples_wait_in_quarantine_unless_all_buffers_are_checked() {
+        let settled = |text| {
+            let mut options = parse(DEBUG, text);
+            settle_sampling(&mut options);
+            (options.sample_bytes, options.quarantine_bytes)
+        };
+        assert_eq!(settled("sample"), (512 << 10, QUARANTINE_BYTES));
+        assert_eq!(settled("sample=2m,noabort"), (2 << 20, QUARANTINE_BYTES));
+        assert_eq!(settled("sample=0"), (0, 0));
+        assert_eq!(settled("guards,sample"), (0, 0));
+        assert_eq!(settled("sample,default"), (0, QUARANTINE_BYTES));
     }
 
     #[test]

@@ -112,7 +112,6 @@ handle! {
         bitmap: AtomicU64,
         states: AtomicU64,
         families: AtomicU64,
-        weights: AtomicU64,
         records: AtomicU64,
         allocated: AtomicU32,
         capacity: AtomicU32,
@@ -216,7 +215,7 @@ handle! {
         state: AtomicU8,
         family: AtomicU8,
         flags: AtomicU16,
-        weight: AtomicU32,
+        picked_by: AtomicU32,
     }
     /// A live [`AuditRecord`].
     pub struct RecordRef: AuditRecord {
@@ -275,6 +274,7 @@ handle! {
         capacity: AtomicU32,
         allocs: AtomicU64,
         frees: AtomicU64,
+        bias: AtomicU64,
     }
     /// A live [`Magazine`].
     pub struct MagazineRef: Magazine {
@@ -338,6 +338,7 @@ embedded! {
         audit_depth = options.audit_depth: AtomicU32,
         contents_bytes = options.contents_bytes: AtomicU64,
         verify_max = options.verify_max: AtomicU64,
+        sample_bytes = options.sample_bytes: AtomicU64,
         noabort = options.noabort: AtomicU32,
         mtbf = options.mtbf: AtomicU32,
         reap_interval = options.reap_interval: AtomicU32,

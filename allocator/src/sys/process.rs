@@ -38,6 +38,22 @@ pub fn process_id() -> u32 {
     unsafe { syscall!(Sysno::getpid) }.unwrap_or(0) as u32
 }
 
+/// A random number of the kernel. None: it has none yet.
+pub fn random() -> Option<u64> {
+    const NONBLOCK: usize = 1;
+    let mut number = 0_u64;
+    // SAFETY: the kernel writes at most the size of the number to it.
+    let filled = unsafe {
+        syscall!(
+            Sysno::getrandom,
+            &raw mut number,
+            size_of::<u64>(),
+            NONBLOCK
+        )
+    };
+    (filled == Ok(size_of::<u64>()) && number != 0).then_some(number)
+}
+
 /// Name of the calling thread, padded with zero bytes.
 pub fn thread_name() -> [u8; 16] {
     const PR_GET_NAME: usize = 16;

@@ -16,11 +16,13 @@
 
 mod budget;
 mod quarantine;
+mod sample;
 mod update;
 mod withdraw;
 
 pub use budget::{keeps, live};
 pub use quarantine::quarantine;
+pub use sample::{is_sample, is_sample_of, is_sampling};
 pub use update::{purged_arenas, tick};
 pub use withdraw::withdraw;
 
@@ -72,6 +74,7 @@ pub struct Local {
     bounds: core::cell::UnsafeCell<Bounds>,
     recall: LocalCell<usize>,
     ring: LocalCell<usize>,
+    sampler: sample::Sampler,
 }
 
 const _: () = assert!(size_of::<Local>() <= tls::ROOM && align_of::<Local>() <= 64);
@@ -131,9 +134,14 @@ impl Local {
 
 /// Who is calling: time, thread, and the stack where caches are audited.
 pub fn call(entry: Entry) -> Call {
+    call_for(0, entry)
+}
+
+/// As [`call`], for a buffer or block with these flags: with the stack if it is audited itself.
+pub fn call_for(flags: u32, entry: Entry) -> Call {
     let local = local();
     register(local);
-    if root().debug_flags().get() & cache_flag::AUDIT == 0 {
+    if (flags | root().debug_flags().get()) & cache_flag::AUDIT == 0 {
         return Call {
             time: 0,
             thread: local.tid(),
@@ -318,13 +326,6 @@ fn create_record() -> Option<ThreadRef> {
         let recall = map_part(size_of::<Recall>(), align_of::<Recall>());
         thread.recall().set(recall as u64);
     }
-    if root().options().quarantine_bytes != 0 {
-        let ring = map_part(
-            size_of::<quarantine::Ring>(),
-            align_of::<quarantine::Ring>(),
-        );
-        thread.ring().set(ring as u64);
-    }
     match LAST.swap(address, Ordering::AcqRel) {
         0 => root().threads().store(thread.link(), Ordering::Release),
         // SAFETY: the last record of the list, which is never freed.
@@ -395,14 +396,14 @@ pub fn counts(cache: CacheRef) -> (u64, u64) {
         .filter(|thread| slot < thread.cache_count().get())
         .filter_map(|thread| entry_of(thread.caches().get() as usize, slot as usize))
         .fold((0, 0), |(allocs, frees), entry| {
-            (allocs + entry.allocs().get(), frees + entry.frees().get())
+            (allocs + sample::served(entry), frees + entry.frees().get())
         })
 }
 
 fn count_into(cache: CacheRef, entry: ThreadCacheRef) {
     cache
         .allocs()
-        .fetch_add(entry.allocs().get(), Ordering::Relaxed);
+        .fetch_add(sample::served(entry), Ordering::Relaxed);
     cache
         .frees()
         .fetch_add(entry.frees().get(), Ordering::Relaxed);
@@ -423,19 +424,62 @@ fn give(cache: CacheRef, link: u64, rounds: u32) {
 
 // ---- the magazine layer ----
 
-/// Pops a round from the loaded magazine.
+/// Pops a round from the loaded magazine. None: it is empty, or the allocation is counted and to be a sample: see `sample`.
 #[inline(always)]
 pub fn pop(entry: ThreadCacheRef) -> Option<usize> {
     let rounds = entry.loaded_rounds().get();
     if rounds == 0 {
         return None;
     }
+    if counts_to_zero(entry) {
+        return None;
+    }
+    Some(take_round(entry, rounds))
+}
+
+/// Counts an allocation, and says whether the counter has come to zero. The compiler would count in three instructions and compare
+/// in a fourth.
+#[inline(always)]
+fn counts_to_zero(entry: ThreadCacheRef) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: adds to a counter that only this thread changes.
+        unsafe {
+            core::arch::asm!(
+                "add qword ptr [{entry} + {allocs}], 1",
+                "jz {zero}",
+                entry = in(reg) entry.address(),
+                allocs = const core::mem::offset_of!(ThreadCache, allocs),
+                zero = label { return true },
+                options(nostack),
+            );
+        }
+        false
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        entry.allocs().add(1);
+        entry.allocs().get() == 0
+    }
+}
+
+/// As [`pop`], for an allocation that is no sample.
+fn pop_plain(entry: ThreadCacheRef) -> Option<usize> {
+    let rounds = entry.loaded_rounds().get();
+    if rounds == 0 {
+        return None;
+    }
+    entry.allocs().add(1);
+    Some(take_round(entry, rounds))
+}
+
+#[inline(always)]
+fn take_round(entry: ThreadCacheRef, rounds: u32) -> usize {
     // SAFETY: a loaded magazine has `loaded_rounds` rounds.
     let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
     let address = cache::round(loaded, rounds as usize - 1).get() as usize;
     entry.loaded_rounds().set(rounds - 1);
-    entry.allocs().add(1);
-    Some(address)
+    address
 }
 
 /// Pushes a round onto the loaded magazine. False: it is full, or there is none, or the buffer is its last round already.
@@ -490,6 +534,7 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     entry.loaded().set(new.link());
     entry.capacity().set(new.capacity().get());
     entry.loaded_rounds().set(rounds);
+    sample::arm(cache, entry);
     give(cache, old, old_rounds);
     budget::loaded(cache, new.capacity().get(), old_capacity, entry);
 }
@@ -505,13 +550,13 @@ pub fn refill(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
 pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     if entry.previous_rounds().get() > 0 {
         exchange(entry);
-        return pop(entry);
+        return pop_plain(entry);
     }
     update::tick();
     if let Some(full) = cache::get_full(cache) {
         let rounds = full.rounds().get();
         load(cache, entry, full, rounds);
-        return pop(entry);
+        return pop_plain(entry);
     }
     None
 }
@@ -532,7 +577,7 @@ fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     // The chunk that is handed out first is the lowest one.
     reverse(loaded, rounds);
     entry.loaded_rounds().set(rounds as u32);
-    pop(entry)
+    pop_plain(entry)
 }
 
 fn reverse(magazine: MagazineRef, rounds: usize) {
@@ -576,6 +621,7 @@ pub fn after_fork() {
     let local = local();
     budget::only(0);
     update::after_fork();
+    sample::after_fork(local);
     for thread in records().filter(|thread| thread.state().get() == thread_state::LIVE) {
         if thread.address() == local.thread.get() {
             budget::only(1);

@@ -4,11 +4,11 @@
 //! Each thread has a ring of its own, so that waiting takes no lock; what leaves it goes back to its slab. The ring holds at most
 //! [`SLOTS`] buffers and `UMEM_DEBUG=quarantine=BYTES` bytes.
 
-use super::{Local, local, stage};
+use super::{Local, local, map_part, stage};
 use crate::{
     cache,
     debug::buffer::Buffer,
-    raw::{Cell, root},
+    raw::{Cell, ThreadRef, root},
     vmem,
 };
 use core::sync::atomic::Ordering;
@@ -28,6 +28,18 @@ pub struct Ring {
     slots: [usize; SLOTS],
 }
 
+/// The thread's ring, which is made when the thread first frees a debugged buffer.
+fn ring_for_freed(local: &Local) -> Option<&'static mut Ring> {
+    if local.ring.get() == 0 {
+        // SAFETY: a thread in service has a record.
+        let thread = unsafe { ThreadRef::from_address(local.thread.get()) };
+        let ring = map_part(size_of::<Ring>(), align_of::<Ring>());
+        thread.ring().set(ring as u64);
+        local.ring.set(ring);
+    }
+    ring(local)
+}
+
 fn ring(local: &Local) -> Option<&'static mut Ring> {
     // SAFETY: the ring lives as long as the thread's record, and only its thread, while it is not `busy`, comes here.
     let ring = unsafe { (local.ring.get() as *mut Ring).as_mut() }?;
@@ -42,7 +54,7 @@ pub fn quarantine(buffer: Buffer) -> bool {
     if size > most || local.stage.get() != stage::LIVE {
         return false;
     }
-    let Some(ring) = ring(local) else {
+    let Some(ring) = ring_for_freed(local) else {
         return false;
     };
     ring.busy = 1;

@@ -10,8 +10,9 @@
 //! Buffers in the hands of the allocator are left alone.
 
 use umem_layout::{
-    AuditRecord, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN, TRAILER_ALLOCATED,
-    TRAILER_FREE, Trailer, buffer_state, cache_flag, decode_redzone, filled_of_block, redzone_word,
+    AuditRecord, FILLED_OF_SAMPLE, FREE_PATTERN, Plain, REDZONE_BYTE, REDZONE_PATTERN,
+    TRAILER_ALLOCATED, TRAILER_FREE, Trailer, buffer_state, cache_flag, decode_redzone,
+    filled_of_block, redzone_word,
 };
 
 use super::{Cancel, Cancelled};
@@ -192,9 +193,13 @@ fn freed_block(heap: &Heap, block: &Block) -> Result<Option<Vec<Finding>>, Damag
         PAGE
     };
     let length = block.end.saturating_sub(block.start).saturating_sub(guard) as usize;
-    let filled = filled_of_block(length);
+    let is_sample = flags & cache_flag::SAMPLED != 0;
+    let filled = match is_sample {
+        true => length.min(FILLED_OF_SAMPLE),
+        false => filled_of_block(length),
+    };
     let mut found = written(heap, block.start, 0..filled, FREE_PATTERN)?;
-    if found.is_none() {
+    if found.is_none() && !is_sample {
         found = written(heap, block.start, filled..length.min(FREED_MOST), 0)?;
     }
     Ok(Some(found.into_iter().collect()))

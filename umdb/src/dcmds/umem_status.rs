@@ -45,7 +45,7 @@ const LOGS: [(u32, &str); 4] = [
 ];
 
 /// Names of flags as UMEM_DEBUG has them, or as near as can be.
-const FLAGS: [(u32, &str); 11] = [
+const FLAGS: [(u32, &str); 12] = [
     (cache_flag::AUDIT, "audit"),
     (cache_flag::DEADBEEF, "deadbeef"),
     (cache_flag::REDZONE, "redzone"),
@@ -57,6 +57,7 @@ const FLAGS: [(u32, &str); 11] = [
     (cache_flag::HASH, "hash"),
     (cache_flag::RANDOMIZE, "random"),
     (cache_flag::CHECKNULL, "checknull"),
+    (cache_flag::SAMPLED, "sampled"),
 ];
 
 /// Names of what mappings hold.
@@ -232,6 +233,11 @@ fn options(cx: &Context<'_>) -> Sentence {
             .words(" quarantine=")
             .value("quarantine", Cell::Number(options.quarantine_bytes));
     }
+    if options.sample_bytes != 0 {
+        sentence = sentence
+            .words(" sample=")
+            .value("sample", Cell::Number(options.sample_bytes));
+    }
     if options.firewall_min != 0 {
         sentence = sentence
             .words(" firewall=")
@@ -352,7 +358,11 @@ mod tests {
         assert_eq!(lines[2], "Logs:           transaction=4608");
         assert_eq!(
             lines[3],
-            "Version:        layout 0.1, root record at 30000000 in libumem.so"
+            format!(
+                "Version:        layout {}.{}, root record at 30000000 in libumem.so",
+                umem_layout::LAYOUT_MAJOR,
+                umem_layout::LAYOUT_MINOR
+            )
         );
         assert_eq!(
             lines[lines.len() - 2..],

@@ -78,7 +78,9 @@ impl Heap {
         counts.allocs = owner.record.allocs;
         counts.frees = owner.record.frees;
         for held in self.held_of(cache) {
-            counts.allocs = counts.allocs.saturating_add(held.record.allocs);
+            counts.allocs = counts
+                .allocs
+                .saturating_add(held.record.allocs.wrapping_sub(held.record.bias));
             counts.frees = counts.frees.saturating_add(held.record.frees);
             counts.in_threads += held.rounds;
         }
