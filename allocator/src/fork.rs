@@ -68,7 +68,7 @@ pub fn around(fork: impl FnOnce() -> i32) -> i32 {
 
 /// What is left to do in a child, whose locks are free.
 fn settle() {
-    unwind::fork_unlock();
+    unwind::after_fork();
     root().pid().set(process::process_id());
     if let Some(word) = witness() {
         word.store(1, Ordering::Relaxed);

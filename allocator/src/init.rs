@@ -11,7 +11,7 @@ use crate::{
     raw::{Cell, root},
     sync,
     sys::memory,
-    thread, vmem,
+    thread, unwind, vmem,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use umem_layout::{cache_flag, feature, ready};
@@ -78,6 +78,14 @@ fn build() -> bool {
     time::settle();
     fork::initialize();
     true
+}
+
+/// Says that the loader's memory comes from here. Called from a constructor, where it is so.
+pub fn serve_loader() {
+    // Where stacks are kept no free takes the fast path, so that none of the loader's is missed.
+    if is_ready() && root().debug_flags().get() & cache_flag::AUDIT != 0 {
+        unwind::follow();
+    }
 }
 
 /// The lock of this layer, for fork.

@@ -27,7 +27,7 @@ use crate::{
     raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
     sys::{memory::PAGE, process, single},
     thread,
-    unwind::Entry,
+    unwind::{self, Entry},
     vmem::{self, arenas},
 };
 use core::sync::atomic::Ordering;
@@ -439,6 +439,9 @@ pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
     }
     if !init::ensure() {
         return checked::invalid(address, how, entry);
+    }
+    if unwind::is_loader(entry) {
+        unwind::history::freed_by_loader(address);
     }
     match vmem::unit_kind(address) {
         unit::BLOCKS => checked::release_block(address, how, entry),

@@ -481,7 +481,7 @@ published! {
         0x008 depth: u16,
         /// [`crate::stack_flag`].
         0x00a flags: u16,
-        /// Epoch of the module history in which the stack was taken.
+        /// An epoch of the module history in which all modules of the stack were loaded.
         0x00c epoch: u32,
         /// Bit i: program counter i was found by frame pointer.
         0x010 guessed: u64,
@@ -495,9 +495,9 @@ published! {
         0x008 base: u64,
         /// One past the last address.
         0x010 end: u64,
-        /// Epoch in which it was loaded.
+        /// Epoch in which it was first met on a stack.
         0x018 loaded: u32,
-        /// Epoch in which it was unloaded, zero while it is loaded.
+        /// First epoch in which it was unloaded, zero while it is loaded.
         0x01c unloaded: u32,
         /// Build-id.
         0x020 build_id: [u8; 32],
@@ -507,8 +507,8 @@ published! {
         0x044 path_size: u32,
         /// Address of the path.
         0x048 path: u64,
-        /// Zero.
-        0x050 reserved: u64,
+        /// Address of the loader's structure for it, `struct link_map`. Of no use to a reader.
+        0x050 link_map: u64,
     }
 
     /// A mapping of the library.

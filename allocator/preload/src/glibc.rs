@@ -10,6 +10,7 @@ use umem_core::{
     fork,
     stats::{self, Totals},
     sys::process,
+    unwind,
 };
 
 /// `struct mallinfo2` of malloc.h: arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost.
@@ -139,4 +140,23 @@ pub unsafe extern "C" fn _Fork() -> c_int {
             -1
         }
     }
+}
+
+/// Whether `free` is ours for everybody, the loader included, and not that of a library before us.
+pub fn frees_for_all() -> bool {
+    let used: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads an entry of the global offset table.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, qword ptr [rip + free@GOTPCREL]",
+            out(reg) used,
+            options(pure, readonly, nostack)
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        used = 0;
+    }
+    unwind::same_object(used, frees_for_all as *const () as usize)
 }

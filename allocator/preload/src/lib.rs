@@ -29,6 +29,9 @@ static CONSTRUCTOR: extern "C" fn() = {
         umem_core::init::ensure();
         umem_core::fork::register();
         glibc::look_for_fork();
+        if glibc::frees_for_all() {
+            umem_core::init::serve_loader();
+        }
         #[cfg(target_arch = "x86_64")]
         cxx::look_for_replacements();
     }

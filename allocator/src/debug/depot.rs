@@ -9,7 +9,7 @@ use crate::{
     raw::{Cell, Global, StackEntryRef, root, word},
     sync,
     sys::memory,
-    unwind::Stack,
+    unwind::{Stack, history},
 };
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use umem_layout::{Plain, Span, StackEntry, span_kind};
@@ -36,6 +36,7 @@ pub fn initialize() -> bool {
         return false;
     }
     COMMITTED.store(STEP, Ordering::Release);
+    history::initialize();
     publish_span(&STORE_SPAN, store, STORE, span_kind::DEPOT);
     publish_span(&INDEX_SPAN, index, INDEX * 4, span_kind::DEPOT);
     let root = root();
@@ -92,6 +93,21 @@ fn is_same(id: u32, hash: u64, stack: &Stack) -> bool {
             .iter()
             .enumerate()
             .all(|(index, &pc)| entry_pcs(entry, index).get() == pc as u64)
+        && is_of_these_modules(entry, stack)
+}
+
+/// Whether the addresses of a stored stack mean what they mean now. Where that is so its epoch is set to the present one.
+#[inline]
+fn is_of_these_modules(entry: StackEntryRef, stack: &Stack) -> bool {
+    let (now, then) = (history::epoch(), entry.epoch().get());
+    if then == now {
+        return true;
+    }
+    let same = history::is_unchanged(stack.pcs(), then);
+    if same {
+        entry.epoch().set(now);
+    }
+    same
 }
 
 /// Looks a stack up. `Err` holds the free index slot at which to store it.
@@ -140,7 +156,9 @@ fn store(hash: u64, stack: &Stack, mut at: usize) -> u32 {
     entry.hash().set(hash);
     entry.depth().set(stack.pcs().len() as u16);
     entry.flags().set(stack.flags());
-    entry.epoch().set(0);
+    // The epoch is read after the modules were recorded, so that none of them is of a later one.
+    history::note(stack.pcs());
+    entry.epoch().set(history::epoch());
     entry.guessed().set(stack.guessed());
     for (index, &pc) in stack.pcs().iter().enumerate() {
         entry_pcs(entry, index).set(pc as u64);
@@ -191,15 +209,15 @@ fn ensure_committed(end: usize) -> bool {
     true
 }
 
-/// Calls `visit` with each program counter of a stored stack, for reports.
-pub fn for_each_frame(id: u32, mut visit: impl FnMut(usize)) {
+/// Calls `visit` with each program counter of a stored stack and the stack's epoch, for reports.
+pub fn for_each_frame(id: u32, mut visit: impl FnMut(usize, u32)) {
     if id == 0 || u64::from(id) * 8 + size_of::<StackEntry>() as u64 > root().depot_used().get() {
         return;
     }
     let entry = entry(id);
     let room = (COMMITTED.load(Ordering::Acquire) - id as usize * 8 - size_of::<StackEntry>()) / 8;
     for index in 0..usize::from(entry.depth().get()).min(room) {
-        visit(entry_pcs(entry, index).get() as usize);
+        visit(entry_pcs(entry, index).get() as usize, entry.epoch().get());
     }
 }
 

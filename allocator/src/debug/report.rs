@@ -14,7 +14,7 @@ use super::{
 use crate::{
     raw::{CacheRef, Cell, RecordRef, root},
     sys::process,
-    unwind,
+    unwind::{self, history},
 };
 use core::{
     fmt::{self, Write},
@@ -166,8 +166,17 @@ fn until_zero(name: &[u8]) -> &[u8] {
     name.split(|&byte| byte == 0).next().unwrap_or(&[])
 }
 
-fn push_frame(text: &mut Message, pc: usize) {
+/// A frame of a library that is closed: its tables of symbols are gone as well.
+fn push_gone(text: &mut Message, pc: usize, (path, base): (&[u8], usize)) {
+    text.push(path.rsplit(|&byte| byte == b'/').next().unwrap_or(path));
+    let _ = writeln!(text, "+{:#x} (closed since)", pc - base);
+}
+
+fn push_frame(text: &mut Message, pc: usize, epoch: u32) {
     text.push(b"    ");
+    if let Some(gone) = history::gone(pc.wrapping_sub(1), epoch) {
+        return push_gone(text, pc, gone);
+    }
     match unwind::object_of(pc.wrapping_sub(1)) {
         Some(object) => {
             text.push(object.short_name());
@@ -191,7 +200,7 @@ fn push_stack(text: &mut Message, id: u32) {
     if id == 0 {
         text.push(b"    (no stack was recorded)\n");
     }
-    depot::for_each_frame(id, |pc| push_frame(text, pc));
+    depot::for_each_frame(id, |pc, epoch| push_frame(text, pc, epoch));
 }
 
 fn push_thread(text: &mut Message, verb: &str, thread: u32) {

@@ -300,6 +300,7 @@ handle! {
         build_id_size: AtomicU32,
         path_size: AtomicU32,
         path: AtomicU64,
+        link_map: AtomicU64,
     }
     /// A live [`Span`].
     pub struct SpanRef: Span {

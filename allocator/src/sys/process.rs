@@ -108,6 +108,20 @@ pub fn program_name() -> &'static [u8] {
     }
 }
 
+/// Path of the program's file as the kernel has it; returns how many bytes there are.
+pub fn executable(storage: &mut [u8]) -> usize {
+    let path = c"/proc/self/exe".as_ptr();
+    // SAFETY: the kernel reads the path and writes at most the given number of bytes.
+    unsafe { syscall!(Sysno::readlink, path, storage.as_mut_ptr(), storage.len()) }.unwrap_or(0)
+}
+
+/// Path of the folder in which the process is; returns how many bytes there are.
+pub fn folder(storage: &mut [u8]) -> usize {
+    // SAFETY: the kernel writes at most the given number of bytes, and counts a zero byte at the end.
+    let written = unsafe { syscall!(Sysno::getcwd, storage.as_mut_ptr(), storage.len()) };
+    written.unwrap_or(0).saturating_sub(1)
+}
+
 /// Name of a live thread of the process, padded with zero bytes; nothing but zeros when it has ended.
 pub fn name_of(thread: u32) -> [u8; 16] {
     use core::fmt::Write;

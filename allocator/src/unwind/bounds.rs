@@ -93,7 +93,7 @@ impl Bounds {
 /// Whether a page can be read: the kernel copies a signal set from it before it finds the first argument
 /// invalid. The call changes nothing, and sandboxes that forbid more telling ones (process_vm_readv) allow it.
 #[cold]
-fn is_readable(page: usize) -> bool {
+pub(super) fn is_readable(page: usize) -> bool {
     const INVALID_HOW: usize = 0x7fff;
     const EFAULT: i32 = 14;
     // SAFETY: with an invalid first argument the call has no effect; a bad address is reported, not faulted on.

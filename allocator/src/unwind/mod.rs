@@ -12,8 +12,9 @@
 //!    unchanged or in a slot at an offset from it. Entry functions hand over both registers before any
 //!    compiled code of ours can change them.
 //! 3. A library that is closed may be replaced by another at the same address, and the cache would then be
-//!    wrong. Whoever meets a stack for the first time calls [`revalidate`], which compares the loader's
-//!    count of closed libraries; when it has changed, all rules are forgotten and the stack is captured again.
+//!    wrong. The loader's own calls tell when one is closed, and then all rules are forgotten; where those
+//!    calls are not seen, whoever meets a stack for the first time calls [`revalidate`], which compares the loader's
+//!    count of closed libraries (`loader`). What lay where is kept (`history`), so that stacks captured before keep their meaning.
 //! 4. Every word that is read lies in a page of the stack that was found readable before (`bounds`): tables may be
 //!    wrong, stacks may be smashed, and coroutines live in memory that nobody announces.
 //! 5. Without a rule (code of a just-in-time compiler, hand-written assembly) the frame pointer is tried: a frame is
@@ -22,16 +23,17 @@
 #![allow(unsafe_code)]
 
 mod bounds;
+pub mod history;
+mod loader;
 mod object;
 mod recall;
 mod rules;
 
 pub use bounds::Bounds;
-pub use object::{Object, object_of};
+pub use loader::{after_fork, follow, fork_lock, fork_unlock, is_loader, revalidate};
+pub use object::{Object, object_of, same_object};
 pub use recall::Recall;
 
-use crate::sys::process;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use recall::Reads;
 use rules::{Frame, Rule, Saved};
 use umem_layout::stack_flag;
@@ -339,52 +341,4 @@ impl Walk<'_> {
 /// Keeps a walk for [`Recall::find`], with the identifier that its stack has in the depot.
 pub fn keep(recall: &mut Recall, entry: Entry, stack: &Stack, id: u32) {
     recall.keep(entry, stack.generation, &stack.reads, id);
-}
-
-static UNLOADS_SEEN: AtomicU64 = AtomicU64::new(0);
-/// Held by the thread that asks the loader, which takes a lock of its own for it. A fork at that moment would leave that
-/// lock held for ever in the child, so a fork waits for this one.
-static ASKING: AtomicBool = AtomicBool::new(false);
-/// Times that a fork pauses for the lock, a second in all. It goes on without it then: the forking thread itself may hold the
-/// loader's.
-const FORK_PAUSES: u32 = 10_000;
-const FORK_PAUSE: u32 = 100_000;
-
-fn try_ask() -> bool {
-    ASKING
-        .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-        .is_ok()
-}
-
-/// Compares the loader's count of closed libraries with the one seen last. True: it has changed, or another
-/// thread is asking just now; all rules were forgotten, and a stack captured before must be captured again.
-pub fn revalidate() -> bool {
-    if !try_ask() {
-        rules::forget();
-        return true;
-    }
-    let now = object::unloads();
-    ASKING.store(false, Ordering::Release);
-    if UNLOADS_SEEN.load(Ordering::Acquire) == now {
-        return false;
-    }
-    // First forgotten, then seen: who finds the number unchanged must not meet rules from before.
-    rules::forget();
-    UNLOADS_SEEN.store(now, Ordering::Release);
-    true
-}
-
-/// Before a fork: no thread asks the loader from now on. See [`fork_unlock`].
-pub fn fork_lock() {
-    for _ in 0..FORK_PAUSES {
-        if try_ask() {
-            return;
-        }
-        process::pause(FORK_PAUSE);
-    }
-}
-
-/// After a fork, in both processes.
-pub fn fork_unlock() {
-    ASKING.store(false, Ordering::Release);
 }

@@ -1,5 +1,6 @@
 //! Which loaded object holds an address, asked of the loader without a lock.
 
+use super::history::is_readable;
 use crate::sys::process;
 use core::ffi::{CStr, c_char, c_void};
 
@@ -28,6 +29,20 @@ struct LinkMap {
 struct Dynamic {
     tag: u64,
     value: usize,
+}
+
+/// A program header.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ProgramHeader {
+    kind: u32,
+    flags: u32,
+    offset: usize,
+    address: usize,
+    physical: usize,
+    file_size: usize,
+    size: usize,
+    align: usize,
 }
 
 /// A symbol of the dynamic symbol table.
@@ -63,30 +78,91 @@ unsafe extern "C" {
 
 /// A loaded object.
 pub struct Object {
-    start: usize,
+    pub(super) start: usize,
     /// One past the last address of its mappings.
     pub end: usize,
     /// What to add to an address in the file.
     pub bias: usize,
     /// Address of `.eh_frame_hdr`, zero when there is none.
     pub eh_frame_header: usize,
+    link_map: *const LinkMap,
     name: *const c_char,
     dynamic: *const Dynamic,
 }
 
 impl Object {
-    /// Last part of the path; empty for the program itself.
-    pub fn short_name(&self) -> &[u8] {
+    /// Its path as the loader has it; empty for the program itself.
+    pub(super) fn name(&self) -> &[u8] {
         if self.name.is_null() {
-            return process::program_name();
+            return &[];
         }
         // SAFETY: the loader keeps the name as a C string as long as the object is loaded, which it is while
         // a frame of it is on the stack or its address was just looked up.
-        let name = unsafe { CStr::from_ptr(self.name) }.to_bytes();
-        match name.rsplit(|&byte| byte == b'/').next() {
+        unsafe { CStr::from_ptr(self.name) }.to_bytes()
+    }
+
+    /// Last part of the path; that of the program for the program itself.
+    pub fn short_name(&self) -> &[u8] {
+        match self.name().rsplit(|&byte| byte == b'/').next() {
             Some([]) | None => process::program_name(),
             Some(last) => last,
         }
+    }
+
+    /// Address of the loader's structure, by which it tells its objects apart.
+    pub(super) fn link_map(&self) -> usize {
+        self.link_map.addr()
+    }
+
+    /// The build-id, of at most 32 bytes.
+    pub(super) fn build_id(&self) -> Option<&[u8]> {
+        const HEADERS: usize = 32;
+        const HEADER_COUNT: usize = 56;
+        const HEADERS_MAX: u16 = 64;
+        const NOTE: u32 = 4;
+        // The pages are asked for: what stands in the header was not looked at by the loader.
+        let read = |at: usize, size: usize| {
+            let inside = at >= self.start && at.checked_add(size)? <= self.end;
+            (inside && is_readable(at, size)).then_some(())
+        };
+        read(self.start, 64)?;
+        if self.read::<u32>(self.start)? != u32::from_le_bytes(*b"\x7fELF") {
+            return None;
+        }
+        let headers = self
+            .start
+            .checked_add(self.read::<usize>(self.start + HEADERS)?)?;
+        let count = self
+            .read::<u16>(self.start + HEADER_COUNT)?
+            .min(HEADERS_MAX);
+        read(headers, usize::from(count) * size_of::<ProgramHeader>())?;
+        (0..usize::from(count))
+            .map_while(|index| {
+                self.read::<ProgramHeader>(headers + index * size_of::<ProgramHeader>())
+            })
+            .filter(|header| header.kind == NOTE)
+            .find_map(|header| {
+                let at = self.bias.wrapping_add(header.address);
+                read(at, header.size)?;
+                // SAFETY: within the object's mappings, and its pages were found readable.
+                build_id_in(unsafe { core::slice::from_raw_parts(at as *const u8, header.size) })
+            })
+    }
+}
+
+/// The GNU build-id among notes.
+fn build_id_in(mut notes: &[u8]) -> Option<&[u8]> {
+    const BUILD_ID: u32 = 3;
+    let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    loop {
+        let (name_size, size) = (word(notes, 0)? as usize, word(notes, 4)? as usize);
+        let kind = word(notes, 8)?;
+        let at = 12_usize.checked_add(name_size.checked_next_multiple_of(4)?)?;
+        let descriptor = notes.get(at..)?.get(..size)?;
+        if kind == BUILD_ID && notes.get(12..16) == Some(b"GNU\0") && size <= 32 {
+            return Some(descriptor);
+        }
+        notes = notes.get(at.checked_add(size.checked_next_multiple_of(4)?)?..)?;
     }
 }
 
@@ -188,9 +264,16 @@ pub fn object_of(pc: usize) -> Option<Object> {
         end: found.map_end,
         bias,
         eh_frame_header: found.eh_frame,
+        link_map: found.link_map,
         name,
         dynamic,
     })
+}
+
+/// Whether two addresses lie in the same loaded object.
+pub fn same_object(one: usize, other: usize) -> bool {
+    let start = |address| object_of(address).map(|object| object.start);
+    start(one).is_some() && start(one) == start(other)
 }
 
 /// How many objects the loader has closed so far.

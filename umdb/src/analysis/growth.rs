@@ -119,12 +119,18 @@ fn entry<'a>(
 }
 
 fn frames_of(subject: &Subject<'_>, stack: u32) -> Vec<Frame> {
-    let pcs = subject.heap.stack(stack).unwrap_or_default().pcs;
-    let frame = |&pc: &u64| match subject.target.module_at(pc) {
-        Some(module) => (Some(module.name.clone()), pc.wrapping_sub(module.start)),
-        None => (None, pc),
+    let trace = subject.heap.stack(stack).unwrap_or_default();
+    let frame = |&pc: &u64| {
+        if let Some(era) = subject.past_module(&trace, pc) {
+            let name = era.module.path.rsplit('/').next().map(str::to_owned);
+            return (name, pc.wrapping_sub(era.module.base));
+        }
+        match subject.target.module_at(pc) {
+            Some(module) => (Some(module.name.clone()), pc.wrapping_sub(module.start)),
+            None => (None, pc),
+        }
     };
-    pcs.iter().map(frame).collect()
+    trace.pcs.iter().map(frame).collect()
 }
 
 #[cfg(test)]

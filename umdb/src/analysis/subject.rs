@@ -4,8 +4,8 @@ use std::{cell::RefCell, rc::Rc};
 
 use super::{Cancel, Cancelled, leaks};
 use crate::{
-    heap::Heap,
-    symbols::{StackRoots, Symbols},
+    heap::{Era, Heap, StackTrace},
+    symbols::{Place, StackRoots, Symbols},
     target::{Target, Thread},
 };
 
@@ -91,6 +91,32 @@ impl<'a> Subject<'a> {
             heap: self.heap,
             stacks: self,
             cancel: self.cancel,
+        }
+    }
+
+    /// The module of the history under a return address of a recorded stack, when another one, or none, is there now.
+    #[must_use]
+    pub fn past_module(&self, trace: &StackTrace, pc: u64) -> Option<&'a Era> {
+        let at = pc.wrapping_sub(1);
+        let era = self.heap.module_then(at, trace.epoch)?;
+        let is_there = !era.is_over()
+            && self.target.module_at(at).is_some_and(|now| {
+                let (then, id) = (&era.module, now.build_id.as_ref());
+                now.start == then.base
+                    && id.is_none_or(|id| then.build_id.is_empty() || *id == then.build_id)
+            });
+        (!is_there).then_some(era)
+    }
+
+    /// What a return address of a recorded stack is called: by the module that lay there when the stack was taken.
+    #[must_use]
+    pub fn place_of(&self, trace: &StackTrace, pc: u64) -> Place {
+        match self.past_module(trace, pc) {
+            Some(era) => Place {
+                unloaded: era.is_over(),
+                ..self.symbols.lookup_past(&era.module, pc)
+            },
+            None => self.symbols.lookup_return(pc),
         }
     }
 

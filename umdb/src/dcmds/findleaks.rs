@@ -287,10 +287,11 @@ fn add_doubts(leaks: &Leaks, report: &mut Report) {
 
 /// Whether the stack of a group goes through an address, or through the function that begins there.
 fn is_through(cx: &Context<'_>, group: &leaks::Group, wanted: u64) -> bool {
-    let pcs = cx.heap.stack(group.stack).unwrap_or_default().pcs;
-    pcs.iter().any(|&pc| {
-        let place = cx.symbols.lookup_return(pc);
-        pc == wanted || (place.symbol.is_some() && pc.wrapping_sub(place.offset) == wanted)
+    let trace = cx.heap.stack(group.stack).unwrap_or_default();
+    trace.pcs.iter().any(|&pc| {
+        let place = cx.place_of(&trace, pc);
+        let is_now = place.symbol.is_some() && !place.unloaded;
+        pc == wanted || (is_now && pc.wrapping_sub(place.offset) == wanted)
     })
 }
 

@@ -19,6 +19,7 @@ mod clock;
 mod counts;
 mod history;
 mod magazines;
+mod modules;
 mod object;
 mod recent;
 mod records;
@@ -42,6 +43,7 @@ pub use clock::ClockView;
 pub use counts::Counts;
 pub use history::{Event, LogView, StackTrace};
 pub use magazines::Held;
+pub use modules::Era;
 pub use object::{Buffer, Location, Object};
 pub use segments::{Branch, PieceOfArena};
 pub use slabs::{Region, Slab};
@@ -93,6 +95,8 @@ pub struct Heap {
     recent: recent::Recent,
     /// The logs, read when they are first needed.
     logs: OnceLock<(Vec<LogView>, Option<Damage>)>,
+    /// The history of modules, read when it is first needed.
+    modules: OnceLock<(Vec<Era>, Option<Damage>)>,
     /// Pieces of each arena, read when they are first needed.
     pieces: OnceLock<Vec<Vec<PieceOfArena>>>,
 }
@@ -153,6 +157,7 @@ impl Heap {
             record_index: OnceLock::new(),
             recent: recent::Recent::default(),
             logs: OnceLock::new(),
+            modules: OnceLock::new(),
             pieces: OnceLock::new(),
             root,
         };

@@ -286,6 +286,7 @@ fn frame(frame: &Frame) -> Value {
         "line": frame.line,
         "inlined": frame.inlined,
         "guessed": frame.guessed,
+        "unloaded": frame.unloaded,
     })
 }
 

@@ -277,6 +277,9 @@ pub fn frame_text(frame: &Frame) -> String {
     if frame.guessed {
         text.push_str(" (guessed)");
     }
+    if frame.unloaded {
+        text.push_str(" (unloaded)");
+    }
     text
 }
 

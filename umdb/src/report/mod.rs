@@ -497,6 +497,8 @@ pub struct Frame {
     pub inlined: bool,
     /// It was found by frame pointer and may be wrong.
     pub guessed: bool,
+    /// The object was unloaded since.
+    pub unloaded: bool,
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ fn file(map: Mmap) -> Bytes {
     Bytes::File(Arc::new(map))
 }
 
-fn has_build_id(bytes: &Bytes, id: &[u8]) -> bool {
+pub(super) fn has_build_id(bytes: &Bytes, id: &[u8]) -> bool {
     let elf = bytes.elf();
     elf.is_some_and(|elf| elf.build_id().ok().flatten() == Some(id))
 }

@@ -7,6 +7,7 @@
 mod files;
 mod lines;
 mod listing;
+mod past;
 mod tables;
 mod types;
 mod unwind;
@@ -22,6 +23,7 @@ use crate::target::{Files, Memory, Module, Registers, Target, Thread};
 use files::Bytes;
 use lines::{Dwarf, Lines};
 pub use listing::Row as SymbolRow;
+pub use past::PastModule;
 use tables::{Table, demangle};
 use types::Types;
 pub use types::{Encoding, Member as TypeMember, Shape, Type, TypeId, Variants};
@@ -43,6 +45,8 @@ pub struct Place {
     pub file: Option<String>,
     /// Line in it.
     pub line: Option<u32>,
+    /// The object was unloaded since.
+    pub unloaded: bool,
 }
 
 /// A named address.
@@ -102,6 +106,7 @@ pub struct Symbols {
     modules: Vec<ModuleSymbols>,
     /// Places of return addresses that were asked for: stacks share most of theirs.
     returns: RefCell<HashMap<u64, Place>>,
+    past: past::Past,
     /// Names are shown as tables have them.
     is_raw: Cell<bool>,
 }
@@ -124,6 +129,18 @@ struct ModuleSymbols {
 }
 
 impl ModuleSymbols {
+    fn new(module: Module) -> Self {
+        Self {
+            module,
+            loaded: OnceCell::new(),
+            debug: OnceCell::new(),
+            table: OnceCell::new(),
+            dwarf: OnceCell::new(),
+            lines: OnceCell::new(),
+            types: OnceCell::new(),
+        }
+    }
+
     fn loaded(&self, sources: &Sources) -> Option<&Bytes> {
         self.loaded
             .get_or_init(|| files::loaded(&sources.files, sources.memory.as_ref(), &self.module))
@@ -187,15 +204,7 @@ const RED_ZONE: u64 = 128;
 impl Symbols {
     /// Names for a target. No table is read before the first look-up.
     pub fn new(target: &Target) -> Symbols {
-        let modules = target.modules.iter().map(|module| ModuleSymbols {
-            module: module.clone(),
-            loaded: OnceCell::new(),
-            debug: OnceCell::new(),
-            table: OnceCell::new(),
-            dwarf: OnceCell::new(),
-            lines: OnceCell::new(),
-            types: OnceCell::new(),
-        });
+        let modules = target.modules.iter().cloned().map(ModuleSymbols::new);
         Symbols {
             sources: Sources {
                 memory: target.memory.clone(),
@@ -203,6 +212,7 @@ impl Symbols {
             },
             modules: modules.collect(),
             returns: RefCell::default(),
+            past: past::Past::default(),
             is_raw: Cell::new(false),
         }
     }
@@ -242,6 +252,10 @@ impl Symbols {
                 ..Place::default()
             };
         };
+        self.place_in(found, address, probe)
+    }
+
+    fn place_in(&self, found: &ModuleSymbols, address: u64, probe: u64) -> Place {
         let module = &found.module;
         let symbol = found.table(&self.sources).at(probe);
         let (file, line) = found.line(&self.sources, probe).unzip();
@@ -253,6 +267,7 @@ impl Symbols {
             offset: address.wrapping_sub(symbol.map_or(module.start, |(start, _)| start)),
             file,
             line,
+            unloaded: false,
         }
     }
 

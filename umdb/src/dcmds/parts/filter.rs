@@ -113,10 +113,11 @@ impl Filter {
 
 /// Whether a stack has a frame at an address or close behind it, or, where a function begins there, anywhere in it.
 fn is_called_from(cx: &Context<'_>, stack: u32, caller: u64) -> bool {
-    let pcs = cx.heap.stack(stack).unwrap_or_default().pcs;
-    pcs.iter().any(|&pc| {
+    let trace = cx.heap.stack(stack).unwrap_or_default();
+    trace.pcs.iter().any(|&pc| {
         let is_near = pc >= caller && pc - caller < NEAR;
-        let place = cx.symbols.lookup_return(pc);
-        is_near || (place.symbol.is_some() && pc.wrapping_sub(place.offset) == caller)
+        let place = cx.place_of(&trace, pc);
+        let is_now = place.symbol.is_some() && !place.unloaded;
+        is_near || (is_now && pc.wrapping_sub(place.offset) == caller)
     })
 }

@@ -18,6 +18,7 @@ impl From<Place> for Frame {
             offset: place.offset,
             file: place.file,
             line: place.line,
+            unloaded: place.unloaded,
             inlined: false,
             guessed: false,
         }
@@ -47,7 +48,7 @@ impl Context<'_> {
             let guessed = i < 64 && trace.guessed >> i & 1 != 0;
             Frame {
                 guessed,
-                ..Frame::from(self.symbols.lookup_return(pc))
+                ..Frame::from(self.place_of(&trace, pc))
             }
         });
         let cut = CUTS
@@ -64,13 +65,9 @@ impl Context<'_> {
 
     /// The innermost frame of a stack, which is the caller of the allocation function.
     pub fn caller(&self, id: u32) -> Cell {
-        let first = self
-            .heap
-            .stack(id)
-            .ok()
-            .and_then(|trace| trace.pcs.first().copied());
-        first.map_or(Cell::Unknown, |pc| {
-            Cell::Symbol(self.symbols.lookup_return(pc).into())
+        let trace = self.heap.stack(id).unwrap_or_default();
+        trace.pcs.first().map_or(Cell::Unknown, |&pc| {
+            Cell::Symbol(self.place_of(&trace, pc).into())
         })
     }
 }

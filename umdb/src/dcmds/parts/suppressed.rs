@@ -52,13 +52,14 @@ pub fn find<'s>(
 
 /// What rules see of a stack.
 fn frames(cx: &Context<'_>, stack: u32) -> Vec<Named> {
-    let pcs = cx.heap.stack(stack).unwrap_or_default().pcs;
-    let named = pcs.iter().map(|&pc| {
-        let place = cx.symbols.lookup_return(pc);
-        let module = cx.target.module_at(pc.wrapping_sub(1));
+    let trace = cx.heap.stack(stack).unwrap_or_default();
+    let named = trace.pcs.iter().map(|&pc| {
+        let place = cx.place_of(&trace, pc);
+        let past = cx.past_module(&trace, pc).map(|era| &era.module.path);
+        let now = || cx.target.module_at(pc.wrapping_sub(1));
         Named {
             function: place.symbol,
-            object: module.map(|module| module.path.clone()),
+            object: past.or_else(|| now().map(|module| &module.path)).cloned(),
             source: place.file,
         }
     });
