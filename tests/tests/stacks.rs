@@ -1,18 +1,25 @@
 //! Stacks are what gdb sees, and what the source says.
 
-use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use umem_tests::{
-    NotRun,
-    artifacts::artifacts,
-    command, cores, need, need_program,
+    NotRun, Outcome,
+    artifacts::{artifacts, workspace},
+    command::{self, Answer},
+    cores, need, need_program,
     umdb::Umdb,
-    victim::{Victim, program, scrub},
+    victim::{Victim, scrub},
 };
 
-/// Starting gdb and going through a hundred stops takes its time.
+/// Starting gdb and going through hundreds of stops takes its time.
 const GDB_LIMIT: Duration = Duration::from_secs(120);
 /// The functions of each leak's stack that are the program's own, innermost first.
 const CHAINS: [&[&str]; 5] = [
@@ -107,23 +114,154 @@ fn chains_of_calls_are_complete() {
     }
 }
 
-/// Prints the program counters of all callers of the current frame. What was inlined, or jumped on
-/// instead of calling, has no frame: gdb makes those up from debug information.
-const CALLERS: &str = r#"
-python
-def callers():
-    frame = gdb.newest_frame().older()
-    pcs = []
-    while frame is not None:
-        if frame.type() not in (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME):
-            pcs.append(hex(frame.pc()))
-        frame = frame.older()
-    print("STACK", *pcs)
-end
-"#;
+/// How programs are compiled to be compared.
+const LEVELS: [&str; 2] = ["0", "2"];
+/// Distinct stacks that are compared, at least.
+const STACKS: usize = 1000;
 
-/// gdb stops at every malloc, calloc and realloc of the victim and walks the stack; then the process becomes a core.
-/// Every stack that the library recorded for a leak is one of gdb's, frame by frame and address by address.
+fn paths(file: &str) -> PathBuf {
+    workspace().join("tests/paths").join(file)
+}
+
+/// A program whose stacks are compared: its name, its command line, and where a debugger begins and ends to look.
+struct Compared {
+    name: String,
+    line: Vec<PathBuf>,
+    ends: [&'static str; 2],
+}
+
+/// Programs in C, C++ and Rust at both levels, without frame pointers.
+fn compile(folder: &Path) -> Outcome<Vec<Compared>> {
+    let (c, cxx) = (need_program("gcc")?, need_program("g++")?);
+    let rust = need_program("rustc")?;
+    let of_c = ["-g", "-fno-builtin", "-fomit-frame-pointer", "-pthread"];
+    let of_rust = ["-g", "--edition=2024", "-Cforce-frame-pointers=no"];
+    let mut programs = Vec::new();
+    for level in LEVELS {
+        let optimized = format!("-O{level}");
+        let of_rust_level = format!("-Copt-level={level}");
+        for (compiler, flags, level_flag, file) in [
+            (&c, &of_c[..], &optimized, "paths.c"),
+            (&cxx, &of_c[..], &optimized, "paths.cc"),
+            (&rust, &of_rust[..], &of_rust_level, "paths.rs"),
+        ] {
+            let name = format!("{file} at -O{level}");
+            let program = folder.join(name.replace([' ', '.'], "_"));
+            let mut command = Command::new(compiler);
+            command.args(flags).arg(level_flag);
+            command.arg("-o").arg(&program).arg(paths(file));
+            command::run_with(&mut command, "", GDB_LIMIT).expect_code(0);
+            programs.push(Compared {
+                name,
+                line: vec![program],
+                ends: ["begin", "done"],
+            });
+        }
+    }
+    Ok(programs)
+}
+
+/// The system's CPython as it is: optimised, without frame pointers, most often stripped.
+fn python() -> Outcome<Compared> {
+    // What is found by name may be a script that starts it.
+    let mut command = Command::new(need_program("python3")?);
+    command.args(["-c", "import sys; print(sys.executable)"]);
+    let found = command::run(&mut command);
+    Ok(Compared {
+        name: "CPython".to_owned(),
+        line: vec![found.stdout.trim().into(), paths("paths.py")],
+        ends: ["getppid"; 2],
+    })
+}
+
+/// What happened to a thread: allocations and frees in order, with the callers.
+type Calls = BTreeMap<u64, Vec<(String, Vec<u64>)>>;
+
+/// gdb stops at every call of the allocator between the two ends and walks the stack; then the process becomes a core.
+fn calls_by_gdb(gdb: &Path, program: &Compared, core: &Path) -> (Calls, Answer) {
+    let wrapper = format!(
+        "set exec-wrapper env LD_PRELOAD={} UMEM_DEBUG=audit=64 UMEM_LOGGING=transaction=128k PYTHONMALLOC=malloc",
+        artifacts().library.display()
+    );
+    let mut command = Command::new(gdb);
+    scrub(&mut command)
+        .env("HOME", core.parent().expect("it is in a folder"))
+        .env("BEGIN", program.ends[0])
+        .env("END", program.ends[1])
+        .env("CORE", core)
+        .args(["-nx", "-batch", "-iex", "set debuginfod enabled off"])
+        .args(["-ex", &wrapper, "-x"])
+        .arg(paths("callers.py"))
+        .arg("--args")
+        .args(&program.line);
+    let said = command::run_with(&mut command, "", GDB_LIMIT);
+    assert!(core.is_file(), "{}: gdb made no core\n{said}", program.name);
+    let mut calls = Calls::new();
+    for line in said.stdout.lines() {
+        let Some(rest) = line.strip_prefix("CALL ") else {
+            continue;
+        };
+        let mut words = rest.split(' ');
+        let mut word = || words.next().expect("thread and operation");
+        let (thread, operation) = (word().parse().expect("a number"), word().to_owned());
+        let of_thread = calls.entry(thread).or_default();
+        of_thread.push((operation, words.map(address).collect()));
+    }
+    (calls, said)
+}
+
+/// The same as the transaction log has it, without what the library allocated for its own thread.
+fn calls_by_log(core: &Path) -> Calls {
+    let (value, answer) = Umdb::core(core).json("::umalog");
+    assert_eq!(answer.stderr, "", "{answer}");
+    let mut calls = Calls::new();
+    let items = value["sections"][0]["items"].as_array();
+    // The newest stands first.
+    for item in items.expect("transactions").iter().rev() {
+        let frames = item["stacks"]["stack"]["frames"].as_array();
+        let frames: Vec<Frame> = frames.expect("a stack").iter().map(frame).collect();
+        if frames.iter().any(|frame| frame.object == "libumem.so") {
+            continue;
+        }
+        let operation = item["operation"].as_str().expect("an operation");
+        let pcs = frames.iter().map(|frame| frame.address).collect();
+        let thread = item["thread"].as_u64().expect("a thread");
+        let of_thread = calls.entry(thread).or_default();
+        of_thread.push((operation.to_owned(), pcs));
+    }
+    calls
+}
+
+/// Compares both, call by call and address by address. Returns the distinct stacks.
+fn compare(gdb: &Path, program: &Compared, folder: &Path) -> BTreeSet<Vec<u64>> {
+    let core = folder.join("core");
+    let (by_gdb, said) = calls_by_gdb(gdb, program, &core);
+    let by_log = calls_by_log(&core);
+    fs::remove_file(&core).expect("the core is there");
+    let mut stacks = BTreeSet::new();
+    for (thread, calls) in by_gdb {
+        let ours = by_log.get(&thread).map_or(&[][..], Vec::as_slice);
+        let first = ours.len().checked_sub(calls.len());
+        let first = first.unwrap_or_else(|| panic!("{}: calls are missing\n{said}", program.name));
+        for (index, (theirs, ours)) in calls.into_iter().zip(&ours[first..]).enumerate() {
+            assert_eq!(
+                (&theirs.0, format!("{:x?}", theirs.1)),
+                (&ours.0, format!("{:x?}", ours.1)),
+                "{}: call {index} of thread {thread}: gdb on the left, the library on the right",
+                program.name
+            );
+            stacks.insert(theirs.1);
+        }
+    }
+    assert!(
+        !stacks.is_empty(),
+        "{}: nothing was called\n{said}",
+        program.name
+    );
+    stacks
+}
+
+/// In C, C++, Rust and CPython the library has recorded exactly what gdb sees, in more than a thousand different stacks.
 #[test]
 fn gdb_sees_the_same_frames() {
     let gdb = need!(need_program("gdb"));
@@ -132,50 +270,14 @@ fn gdb_sees_the_same_frames() {
     if version.stdout.trim() != "1" {
         return NotRun::because("this gdb has no Python").report();
     }
-    let victim = need!(program("chain"));
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
-    let core = folder.path().join("core");
-    let script = folder.path().join("script");
-    let mut text = format!(
-        "set pagination off\nset confirm off\nset debuginfod enabled off\nset backtrace past-main on\n\
-         set exec-wrapper env LD_PRELOAD={}{CALLERS}break main\nrun",
-        artifacts().library.display()
-    );
-    for name in ["malloc", "calloc", "realloc"] {
-        text += &format!("\nbreak {name}\ncommands\nsilent\npython callers()\ncontinue\nend");
-    }
-    text += &format!(
-        "\nbreak done\ncontinue\ngenerate-core-file {}\nkill\nquit\n",
-        core.display()
-    );
-    fs::write(&script, text).expect("a file can be written");
-    let mut command = Command::new(gdb);
-    scrub(&mut command)
-        .env("HOME", folder.path())
-        .env("UMEM_DEBUG", "default")
-        .env("UMEM_LOGGING", "transaction")
-        .args(["-nx", "-batch", "-x"])
-        .arg(&script)
-        .arg(&victim);
-    let said = command::run_with(&mut command, "", GDB_LIMIT);
-    assert!(core.is_file(), "gdb made no core\n{said}");
-    let gdb_stacks: BTreeSet<Vec<u64>> = said
-        .stdout
-        .lines()
-        .filter_map(|line| line.strip_prefix("STACK "))
-        .map(|pcs| pcs.split(' ').map(address).collect())
-        .collect();
-    assert!(gdb_stacks.len() >= CHAINS.len(), "{said}");
-    let stacks = leak_stacks(Umdb::core(&core));
-    assert_eq!(stacks.len(), CHAINS.len(), "the leaks are in the core");
-    for stack in stacks {
-        let addresses: Vec<u64> = stack.iter().map(|frame| frame.address).collect();
-        let names: Vec<&str> = stack.iter().map(|frame| frame.symbol.as_str()).collect();
-        assert!(
-            gdb_stacks.contains(&addresses),
-            "{names:?} {addresses:x?}\n{said}"
-        );
-    }
+    let mut programs = need!(compile(folder.path()));
+    programs.push(need!(python()));
+    let stacks: usize = programs
+        .iter()
+        .map(|program| compare(&gdb, program, folder.path()).len())
+        .sum();
+    assert!(stacks >= STACKS, "{stacks} stacks were compared");
 }
 
 fn address(text: &str) -> u64 {
