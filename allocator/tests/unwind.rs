@@ -7,7 +7,7 @@ use std::{
     ffi::{c_int, c_void},
     hint::black_box,
 };
-use umem::unwind::{self, Bounds, Entry, MAX_DEPTH, Recall, Stack};
+use umem::unwind::{self, Bounds, Entry, MAX_DEPTH, Recall, Stack, Tables};
 
 thread_local! {
     static BOUNDS: RefCell<Bounds> = RefCell::default();
@@ -18,6 +18,7 @@ thread_local! {
 struct Pair {
     ours: Vec<usize>,
     flags: u16,
+    guessed: u64,
     theirs: Vec<usize>,
 }
 
@@ -31,7 +32,13 @@ extern "C" fn record(depth: usize, sp: usize, fp: usize) {
     let mut stack = Stack::new();
     // SAFETY: `probe` hands over the registers of the call that is under way.
     BOUNDS.with_borrow_mut(|bounds| unsafe {
-        unwind::capture(Entry { sp, fp }, depth, bounds, &mut stack)
+        unwind::capture(
+            Entry { sp, fp },
+            depth,
+            bounds,
+            &mut Tables::new(),
+            &mut stack,
+        )
     });
     let mut theirs = Vec::new();
     backtrace::trace(|frame| {
@@ -41,6 +48,7 @@ extern "C" fn record(depth: usize, sp: usize, fp: usize) {
     let pair = Pair {
         ours: stack.pcs().to_vec(),
         flags: stack.flags(),
+        guessed: stack.guessed(),
         theirs,
     };
     CAPTURED.with_borrow_mut(|captured| captured.push(pair));
@@ -56,6 +64,7 @@ fn compare(run: impl FnOnce()) -> Vec<Pair> {
         ours,
         flags,
         theirs,
+        ..
     } in &pairs
     {
         // Theirs begins in `record`; the frame of `probe` is gone after its jump.
@@ -218,6 +227,61 @@ fn through_signal_handlers() {
     unsafe { libc::sigaltstack(&raw const disabled, std::ptr::null_mut()) };
 }
 
+extern "C" fn probe_all() {
+    probe(black_box(MAX_DEPTH));
+    black_box(());
+}
+
+/// Captures directly, and again through machine code that calls its argument and for which there are no tables.
+#[inline(never)]
+fn through_code(code: &[u8]) -> Vec<Pair> {
+    CAPTURED.take();
+    // SAFETY: a page of our own is made executable after the code was written; it keeps to the calling convention.
+    let call: extern "C" fn(extern "C" fn()) = unsafe {
+        let page = libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(page, libc::MAP_FAILED);
+        std::ptr::copy_nonoverlapping(code.as_ptr(), page.cast(), code.len());
+        assert_eq!(
+            libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_EXEC),
+            0
+        );
+        std::mem::transmute(page)
+    };
+    probe(black_box(MAX_DEPTH));
+    call(probe_all);
+    black_box(());
+    CAPTURED.take()
+}
+
+#[test]
+fn code_without_tables_is_passed_by_its_frame_pointer() {
+    // push rbp; mov rbp, rsp; call rdi; pop rbp; ret
+    let pairs = through_code(b"\x55\x48\x89\xe5\xff\xd7\x5d\xc3");
+    let (direct, through) = (&pairs[0].ours, &pairs[1]);
+    // In `probe_all`, in the code, and then as before.
+    assert_eq!(through.ours[3..], direct[1..]);
+    assert_eq!(through.ours[1] & 4095, 6, "behind its call");
+    assert_eq!(through.guessed, 1 << 2, "the frame that was found so");
+    assert_eq!(through.flags, umem_layout::stack_flag::GUESSED);
+}
+
+#[test]
+fn code_without_tables_and_frame_pointer_makes_nothing_up() {
+    // sub rsp, 24; call rdi; add rsp, 24; ret, with a frame pointer that leads nowhere: push rbp; xor ebp, ebp; .. pop rbp
+    let pairs = through_code(b"\x55\x31\xed\x48\x83\xec\x10\xff\xd7\x48\x83\xc4\x10\x5d\xc3");
+    let through = &pairs[1];
+    assert_eq!(through.ours.len(), 2, "in `probe_all` and in the code");
+    assert_eq!(through.guessed, 0);
+    assert_eq!(through.flags, umem_layout::stack_flag::ENDED_EARLY);
+}
+
 #[test]
 fn warm_captures_agree_with_cold_ones() {
     let first: Vec<_> = compare(|| _ = black_box(nested(5)))
@@ -257,18 +321,19 @@ extern "C" fn probe_recalled() {
 /// What is recalled is what a walk finds, each time.
 extern "C" fn recall(sp: usize, fp: usize) {
     let entry = Entry { sp, fp };
-    let mut stack = Stack::new();
     let mut bounds = Bounds::default();
-    // SAFETY: `probe_recalled` hands over the registers of the call that is under way.
-    unsafe { unwind::capture(entry, 16, &mut bounds, &mut stack) };
     MEMORY.with_borrow_mut(|memory| {
-        if let Some(id) = memory.recall.find(entry, &mut bounds) {
+        let known = memory.recall.find(entry, &mut bounds);
+        let (stack, tables) = memory.recall.room();
+        // SAFETY: `probe_recalled` hands over the registers of the call that is under way.
+        unsafe { unwind::capture(entry, 16, &mut bounds, tables, stack) };
+        if let Some(id) = known {
             assert_eq!(memory.stacks[id as usize], stack.pcs());
             memory.known += 1;
         }
         let id = memory.stacks.len() as u32;
         memory.stacks.push(stack.pcs().to_vec());
-        unwind::keep(&mut memory.recall, entry, &stack, id);
+        memory.recall.keep(entry, &bounds, id);
     });
 }
 
@@ -343,7 +408,15 @@ fn a_smashed_stack_ends_early_and_does_not_fault() {
             nested as *const () as usize,
         ] {
             // SAFETY: the words are readable, and `capture` checks all others.
-            unsafe { unwind::capture(Entry { sp, fp }, MAX_DEPTH, &mut bounds, &mut stack) };
+            unsafe {
+                unwind::capture(
+                    Entry { sp, fp },
+                    MAX_DEPTH,
+                    &mut bounds,
+                    &mut Tables::new(),
+                    &mut stack,
+                )
+            };
             assert!(stack.pcs().len() <= MAX_DEPTH);
         }
     }
@@ -353,6 +426,7 @@ fn a_smashed_stack_ends_early_and_does_not_fault() {
             Entry { sp: 0x1000, fp: 0 },
             MAX_DEPTH,
             &mut Bounds::default(),
+            &mut Tables::new(),
             &mut stack,
         )
     };

@@ -1,12 +1,12 @@
 //! What the fast path costs, in instructions: a count that repeats, unlike times.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use umem_tests::{
     Outcome,
     artifacts::{artifacts, lock, work_dir},
     command, need, need_program,
-    victim::scrub,
+    victim::{program, scrub},
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -19,8 +19,12 @@ const LOOP: &str = "#include <stdlib.h>\n\
     int main(int count, char **arguments)\n\
     { for (long i = atol(arguments[count - 1]); i > 0; i--) free(malloc(64)); }\n";
 
-/// Instructions of a program under callgrind, with these checks.
-fn count(valgrind: &std::path::Path, program: &std::path::Path, checks: &str, turns: u64) -> u64 {
+/// Most instructions that a capture of 16 frames takes when it has to walk, above one from a place that the thread remembers. The prototype
+/// of the unwinder took 1215 for walk and look-up.
+const WALK_MOST: f64 = 1900.0;
+
+/// Instructions of a program under callgrind, with these checks, and arguments before the number of turns.
+fn count(valgrind: &Path, program: &Path, checks: &str, args: &[&str], turns: u64) -> u64 {
     let mut command = Command::new(valgrind);
     // The library goes to the program alone, by way of env: valgrind's own launcher is not to load it.
     scrub(&mut command)
@@ -33,6 +37,7 @@ fn count(valgrind: &std::path::Path, program: &std::path::Path, checks: &str, tu
         .arg(format!("LD_PRELOAD={}", artifacts().library.display()))
         .arg(format!("UMEM_DEBUG={checks}"))
         .arg(program)
+        .args(args)
         .arg(turns.to_string());
     let answer = command::run_with(&mut command, "", LIMIT);
     answer.expect_code(0);
@@ -57,8 +62,8 @@ fn instructions_a_turn(checks: &str) -> Outcome<f64> {
         .args([&program, &source]);
     command::run_with(&mut compile, "", LIMIT).expect_code(0);
     let (some, more) = (
-        count(&valgrind, &program, checks, TURNS),
-        count(&valgrind, &program, checks, 2 * TURNS),
+        count(&valgrind, &program, checks, &[], TURNS),
+        count(&valgrind, &program, checks, &[], 2 * TURNS),
     );
     Ok((more - some) as f64 / TURNS as f64)
 }
@@ -75,4 +80,25 @@ fn malloc_and_free_stay_short() {
     );
     // Some hundred samples among the turns: their number is random, that there are some is not.
     assert!(sampled > turn, "{sampled} instructions a turn");
+}
+
+/// Instructions of a malloc/free pair under 30 frames with stacks of 16.
+fn pair(mode: &str) -> Outcome<f64> {
+    const PAIRS: u64 = 10_000;
+    let (valgrind, program) = (need_program("valgrind")?, program("capture")?);
+    let [some, more] =
+        [1, 2].map(|times| count(&valgrind, &program, "audit", &[mode], times * PAIRS));
+    Ok((more - some) as f64 / PAIRS as f64)
+}
+
+#[test]
+fn captures_stay_short() {
+    let (still, moving) = (need!(pair("still")), need!(pair("moving")));
+    let walk = (moving - still) / 2.0;
+    println!("a pair: {still} remembered, {moving} walked; a walk takes {walk} more");
+    // Less than a tenth of it means that nothing was walked.
+    assert!(
+        (WALK_MOST / 10.0..=WALK_MOST).contains(&walk),
+        "{walk} instructions"
+    );
 }

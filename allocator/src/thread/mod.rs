@@ -38,7 +38,7 @@ use crate::{
     raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, publish_span, root},
     sync,
     sys::{memory, process, tls},
-    unwind::{self, Bounds, Entry, Recall, Stack},
+    unwind::{self, Bounds, Entry, Recall, Stack, Tables},
     vmem::{self, arenas},
 };
 use core::{
@@ -173,6 +173,10 @@ fn capture(local: &Local, entry: Entry) -> u32 {
     if local.capturing.replace(true) {
         return 0;
     }
+    if is_sampling() {
+        // The loader's calls are not seen, and samples are few.
+        unwind::revalidate();
+    }
     // SAFETY: `capturing` keeps a second user of the thread's bounds out.
     let bounds = unsafe { &mut *local.bounds.get() };
     // SAFETY: the table has room for a `Recall`, is made by this thread alone, and `capturing` keeps a second user out.
@@ -188,21 +192,34 @@ fn capture(local: &Local, entry: Entry) -> u32 {
 /// Walks the stack, interns it, and has it remembered.
 #[inline(never)]
 fn capture_new(entry: Entry, bounds: &mut Bounds, recall: Option<&mut Recall>) -> u32 {
+    let Some(recall) = recall else {
+        return capture_aside(entry, bounds);
+    };
+    let (stack, tables) = recall.room();
+    let id = walk(entry, bounds, tables, stack);
+    recall.keep(entry, bounds, id);
+    id
+}
+
+/// As [`capture_new`], for threads that remember nothing.
+#[cold]
+#[inline(never)]
+fn capture_aside(entry: Entry, bounds: &mut Bounds) -> u32 {
+    walk(entry, bounds, &mut Tables::new(), &mut Stack::new())
+}
+
+fn walk(entry: Entry, bounds: &mut Bounds, tables: &mut Tables, stack: &mut Stack) -> u32 {
     let depth = (root().audit_depth().get() as usize).clamp(1, unwind::MAX_DEPTH);
-    let mut stack = Stack::new();
     // SAFETY: the entry functions hand over the registers of the call that is under way.
-    unsafe { unwind::capture(entry, depth, bounds, &mut stack) };
-    let id = depot::find(&stack).unwrap_or_else(|| {
+    unsafe { unwind::capture(entry, depth, bounds, tables, stack) };
+    let id = depot::find(stack).unwrap_or_else(|| {
         // A new stack: make sure that no library was replaced at an address that the unwinder remembers.
         if unwind::revalidate() {
             // SAFETY: as above.
-            unsafe { unwind::capture(entry, depth, bounds, &mut stack) };
+            unsafe { unwind::capture(entry, depth, bounds, tables, stack) };
         }
-        depot::intern(&stack)
+        depot::intern(stack)
     });
-    if let Some(recall) = recall {
-        unwind::keep(recall, entry, &stack, id);
-    }
     if stack.in_handler() && root().debug_flags().get() & cache_flag::CHECKSIGNAL != 0 {
         report_handler(id);
     }
@@ -324,6 +341,10 @@ fn create_record() -> Option<ThreadRef> {
     }
     if root().debug_flags().get() & cache_flag::AUDIT != 0 {
         let recall = map_part(size_of::<Recall>(), align_of::<Recall>());
+        // SAFETY: zeroed memory, which is a valid table, that nothing else uses; or zero.
+        if let Some(recall) = unsafe { (recall as *mut Recall).as_mut() } {
+            recall.room().1.prepare();
+        }
         thread.recall().set(recall as u64);
     }
     match LAST.swap(address, Ordering::AcqRel) {

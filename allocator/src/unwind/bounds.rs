@@ -70,6 +70,11 @@ impl Bounds {
         true
     }
 
+    /// One past the last address that is known to be readable.
+    pub(super) fn end(&self) -> usize {
+        self.high
+    }
+
     /// Reads a word inside of the range.
     #[inline]
     pub(super) fn read(&self, address: usize) -> Option<usize> {

@@ -28,11 +28,13 @@ mod loader;
 mod object;
 mod recall;
 mod rules;
+mod tables;
 
 pub use bounds::Bounds;
 pub use loader::{after_fork, follow, fork_lock, fork_unlock, is_loader, revalidate};
 pub use object::{Object, object_of, same_object};
 pub use recall::Recall;
+pub use tables::Tables;
 
 use recall::Reads;
 use rules::{Frame, Rule, Saved};
@@ -114,21 +116,27 @@ enum End {
 
 /// A walk on its way: the frame pointer is read from where it was saved only when a frame is found through it.
 struct Walk<'a> {
-    entry: Entry,
     generation: u64,
     frame: Frame,
     /// Where the frame pointer of `frame` was saved; zero: it is in `frame`.
     fp_at: usize,
     bounds: &'a mut Bounds,
+    tables: &'a mut Tables,
     out: &'a mut Stack,
 }
 
 /// Captures up to `depth` return addresses from `entry` outwards. `bounds` remembers what is known of the
-/// thread's stack from one capture to the next.
+/// thread's stack from one capture to the next; `tables` is working storage.
 ///
 /// # Safety
 /// `entry` holds the registers of a call that this thread is still in.
-pub unsafe fn capture(entry: Entry, depth: usize, bounds: &mut Bounds, out: &mut Stack) {
+pub unsafe fn capture(
+    entry: Entry,
+    depth: usize,
+    bounds: &mut Bounds,
+    tables: &mut Tables,
+    out: &mut Stack,
+) {
     let generation = rules::generation();
     (out.depth, out.flags, out.guessed) = (0, 0, 0);
     out.generation = generation;
@@ -139,7 +147,7 @@ pub unsafe fn capture(entry: Entry, depth: usize, bounds: &mut Bounds, out: &mut
         out.flags = stack_flag::ENDED_EARLY;
         return out.reads.give_up();
     };
-    out.reads.push(entry, entry.sp, first);
+    out.reads.push(entry.sp, first);
     let frame = Frame {
         pc: first,
         sp: entry.sp + size_of::<usize>(),
@@ -147,11 +155,11 @@ pub unsafe fn capture(entry: Entry, depth: usize, bounds: &mut Bounds, out: &mut
         interrupted: false,
     };
     let mut walk = Walk {
-        entry,
         generation,
         frame,
         fp_at: 0,
         bounds,
+        tables,
         out,
     };
     walk.run(depth.min(MAX_DEPTH));
@@ -190,7 +198,7 @@ impl Walk<'_> {
             .bounds
             .read_from(self.fp_at, self.fp_at)
             .ok_or(End::Early)?;
-        self.out.reads.push(self.entry, self.fp_at, value);
+        self.out.reads.push(self.fp_at, value);
         (self.frame.fp, self.fp_at) = (value, 0);
         Ok(value)
     }
@@ -198,7 +206,7 @@ impl Walk<'_> {
     /// Goes on to the caller's frame.
     #[inline(always)]
     fn step(&mut self) -> Result<(), End> {
-        let rule = rules::lookup(self.generation, self.frame);
+        let rule = rules::lookup(self.generation, self.frame, self.tables);
         let base = if rule.is_stack() {
             self.frame.sp
         } else if rule.is_pointer() {
@@ -227,7 +235,7 @@ impl Walk<'_> {
             return Err(End::Early);
         }
         let pc = self.bounds.read(cfa - 8).ok_or(End::Early)?;
-        self.out.reads.push(self.entry, cfa - 8, pc);
+        self.out.reads.push(cfa - 8, pc);
         if pc == 0 {
             return Err(End::Outermost);
         }
@@ -239,7 +247,7 @@ impl Walk<'_> {
     #[cold]
     #[inline(never)]
     fn step_rare(&mut self, rule: rules::Packed) -> Result<(), End> {
-        let rule = rule.unpack(self.frame);
+        let rule = rule.unpack(self.frame, self.tables);
         let sp = self.frame.sp;
         let cfa = match rule {
             Rule::Stack { cfa, .. } => sp.wrapping_add_signed(cfa),
@@ -274,7 +282,7 @@ impl Walk<'_> {
     /// Reads a word that must lie at or above `floor`.
     fn read_from(&mut self, floor: usize, address: usize) -> Result<usize, End> {
         let value = self.bounds.read_from(floor, address).ok_or(End::Early)?;
-        self.out.reads.push(self.entry, address, value);
+        self.out.reads.push(address, value);
         Ok(value)
     }
 
@@ -336,9 +344,4 @@ impl Walk<'_> {
         self.out.flags |= stack_flag::GUESSED;
         Some(())
     }
-}
-
-/// Keeps a walk for [`Recall::find`], with the identifier that its stack has in the depot.
-pub fn keep(recall: &mut Recall, entry: Entry, stack: &Stack, id: u32) {
-    recall.keep(entry, stack.generation, &stack.reads, id);
 }

@@ -223,6 +223,11 @@ impl Object {
         })
     }
 
+    /// A byte of its mappings; none where they cannot be read.
+    pub(super) fn byte(&self, at: usize) -> Option<u8> {
+        is_readable(at, 1).then(|| self.read(at)).flatten()
+    }
+
     fn read<T: Copy>(&self, at: usize) -> Option<T> {
         let inside = at >= self.start && at.checked_add(size_of::<T>())? <= self.end;
         if !inside || !at.is_multiple_of(align_of::<T>()) {

@@ -10,17 +10,27 @@
 //! A thread keeps its last walks in a direct-mapped table, since most calls come from few places in loops. Walks through
 //! signal frames or guessed frames are not kept, nor those that read more words than a slot has room for.
 
-use super::{Bounds, Entry, rules};
+use super::{Bounds, Entry, Stack, rules, tables::Tables};
 
-/// Words that a slot has room for: at 16 frames a return address each, and as many saved frame pointers.
-const READS: usize = 33;
+/// Words that a slot has room for: at 16 frames a return address each, and nearly as many saved frame pointers.
+const READS: usize = 32;
+/// As many as most walks read.
+const FEW: usize = 20;
+/// Words are compared so many at a time.
+const STEP: usize = 4;
 const SLOT_BITS: u32 = 7;
+
+/// A word of the stack.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Read {
+    value: usize,
+    address: usize,
+}
 
 /// What a walk has read from the stack.
 pub(super) struct Reads {
-    values: [usize; READS],
-    /// Distance of each from the stack pointer at the entry, in bytes.
-    distances: [u32; READS],
+    words: [Read; READS],
     count: usize,
     /// Whether the frame pointer register of the entry had a part in it.
     uses_fp: bool,
@@ -31,8 +41,10 @@ pub(super) struct Reads {
 impl Reads {
     pub const fn new() -> Self {
         Self {
-            values: [0; READS],
-            distances: [0; READS],
+            words: [Read {
+                value: 0,
+                address: 0,
+            }; READS],
             count: 0,
             uses_fp: false,
             complete: true,
@@ -44,18 +56,13 @@ impl Reads {
     }
 
     #[inline(always)]
-    pub fn push(&mut self, entry: Entry, address: usize, value: usize) {
-        let Ok(distance) = u32::try_from(address.wrapping_sub(entry.sp)) else {
-            return self.give_up();
-        };
-        if let (Some(to), Some(at)) = (
-            self.values.get_mut(self.count),
-            self.distances.get_mut(self.count),
-        ) {
-            (*to, *at) = (value, distance);
-            self.count += 1;
-        } else {
-            self.complete = false;
+    pub fn push(&mut self, address: usize, value: usize) {
+        match self.words.get_mut(self.count) {
+            Some(word) => {
+                *word = Read { value, address };
+                self.count += 1;
+            }
+            None => self.complete = false,
         }
     }
 
@@ -75,22 +82,25 @@ struct Kept {
     sp: usize,
     fp: usize,
     generation: u64,
-    /// One past the last word, as distance.
-    reach: u32,
+    /// All words lie below this address.
+    end: usize,
     id: u32,
-    count: u32,
-    uses_fp: u32,
-    distances: [u32; READS],
-    values: [usize; READS],
+    /// Words that were read, filled up with the first one to whole steps.
+    count: u16,
+    uses_fp: u16,
+    words: [Read; READS],
 }
 
 // An odd number of cache lines, so that slots do not all begin in the same few sets of the cache.
 const _: () = assert!(size_of::<Kept>() / 64 % 2 == 1);
 
-/// A thread's table. Zero bytes are an empty one.
+/// A thread's table, and room for its next walk: a signal handler may run on a stack that has little. Zero bytes are an
+/// empty one.
 #[repr(C)]
 pub struct Recall {
     slots: [Kept; 1 << SLOT_BITS],
+    stack: Stack,
+    tables: Tables,
 }
 
 impl Recall {
@@ -109,43 +119,58 @@ impl Recall {
         let same = kept.sp == entry.sp
             && kept.generation == rules::generation()
             && (kept.uses_fp == 0 || kept.fp == entry.fp)
-            && bounds.reach(entry.sp + kept.reach as usize);
+            && bounds.reach(kept.end);
         if !same {
             return None;
         }
-        let count = kept.count as usize;
-        let (distances, values) = (kept.distances.get(..count)?, kept.values.get(..count)?);
-        let unchanged = distances.iter().zip(values).all(|(&distance, &value)| {
-            // SAFETY: distances are below `reach`, up to which the stack is readable, and multiples of 8.
-            let word = unsafe { ((entry.sp + distance as usize) as *const usize).read_volatile() };
-            word == value
+        let words = kept.words.get(..usize::from(kept.count))?;
+        let is_unchanged = |word: &Read| {
+            // SAFETY: the word lies between the stack pointer and `end`, where the stack is readable, and is aligned.
+            let now = unsafe { (word.address as *const usize).read_volatile() };
+            now == word.value
+        };
+        // In order, and none behind one that has changed: a walk would not go there.
+        let unchanged = words.chunks_exact(STEP).all(|words| {
+            is_unchanged(&words[0])
+                && is_unchanged(&words[1])
+                && is_unchanged(&words[2])
+                && is_unchanged(&words[3])
         });
         unchanged.then_some(kept.id)
     }
 
-    /// Keeps a walk, in place of the last one in its slot.
-    pub(super) fn keep(&mut self, entry: Entry, generation: u64, reads: &Reads, id: u32) {
-        let Some(&pc) = reads.values.first() else {
+    /// Room for a walk, whose contents are of no meaning, and for reading tables.
+    pub fn room(&mut self) -> (&mut Stack, &mut Tables) {
+        (&mut self.stack, &mut self.tables)
+    }
+
+    /// Keeps the walk that was made in [`Recall::room`], in place of the last one in its slot, with the identifier that its stack has in
+    /// the depot.
+    pub fn keep(&mut self, entry: Entry, bounds: &Bounds, id: u32) {
+        let Self { slots, stack, .. } = self;
+        let reads = &mut stack.reads;
+        let first = reads.words[0];
+        let kept = slots.get_mut(Self::slot(entry, first.value));
+        let Some(kept) = kept.filter(|_| reads.complete && reads.count > 0) else {
             return;
         };
-        let Some(kept) = self.slots.get_mut(Self::slot(entry, pc)) else {
-            return;
-        };
+        let count = reads.count.next_multiple_of(STEP).min(READS);
+        if let Some(rest) = reads.words.get_mut(reads.count..count) {
+            rest.fill(first);
+        }
         // Until it is whole the slot matches nothing: a signal handler may come in between.
         kept.generation = 0;
         core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
         (kept.sp, kept.fp, kept.id) = (entry.sp, entry.fp, id);
-        (kept.count, kept.uses_fp) = (reads.count as u32, reads.uses_fp.into());
-        kept.reach = 0;
-        let from = reads.values.iter().zip(&reads.distances).take(reads.count);
-        let to = kept.values.iter_mut().zip(&mut kept.distances);
-        for ((value, distance), from) in to.zip(from) {
-            (*value, *distance) = (*from.0, *from.1);
-            kept.reach = kept.reach.max(*from.1 + 8);
+        (kept.count, kept.uses_fp) = (count as u16, reads.uses_fp.into());
+        kept.end = bounds.end();
+        // Of constant length, which is shorter than to count.
+        if count <= FEW {
+            kept.words[..FEW].copy_from_slice(&reads.words[..FEW]);
+        } else {
+            kept.words = reads.words;
         }
         core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
-        if reads.complete {
-            kept.generation = generation;
-        }
+        kept.generation = stack.generation;
     }
 }

@@ -1,11 +1,7 @@
-//! What the unwind tables say about a program counter, condensed to 64 bits and cached.
+//! What the unwind tables say about a program counter (`tables`), condensed to 64 bits and cached.
 
-use super::object::object_of;
+use super::{object::object_of, tables::Tables};
 use core::sync::atomic::{AtomicU64, Ordering};
-use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Register, RegisterRule,
-    UnwindContext, UnwindContextStorage, UnwindSection, UnwindTableRow,
-};
 
 /// A frame on the way outwards.
 #[derive(Clone, Copy)]
@@ -197,8 +193,8 @@ impl Packed {
     }
 
     /// The rule, read again from the tables when it is too wide for the cache.
-    pub fn unpack(self, frame: Frame) -> Rule {
-        decode(self.0).unwrap_or_else(|| read_tables(call_of(frame)))
+    pub fn unpack(self, frame: Frame, tables: &mut Tables) -> Rule {
+        decode(self.0).unwrap_or_else(|| tables.rule(call_of(frame)))
     }
 }
 
@@ -210,7 +206,7 @@ fn call_of(frame: Frame) -> usize {
 
 /// The rule for a frame.
 #[inline(always)]
-pub(super) fn lookup(generation: u64, frame: Frame) -> Packed {
+pub(super) fn lookup(generation: u64, frame: Frame, tables: &mut Tables) -> Packed {
     let pc = call_of(frame) as u64;
     let hash = (pc ^ generation << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let index = (hash >> (64 - CACHE_BITS)) as usize;
@@ -221,141 +217,20 @@ pub(super) fn lookup(generation: u64, frame: Frame) -> Packed {
     if word >> RULE_BITS == tag && word != 0 {
         Packed(word)
     } else {
-        learn(entry, tag, pc as usize)
+        learn(entry, tag, pc as usize, tables)
     }
 }
 
 #[cold]
 #[inline(never)]
-fn learn(entry: &AtomicU64, tag: u64, pc: usize) -> Packed {
-    let rule = read_tables(pc);
+fn learn(entry: &AtomicU64, tag: u64, pc: usize, tables: &mut Tables) -> Packed {
+    let rule = tables.rule(pc);
     let word = tag << RULE_BITS | encode(rule);
     // Where there is no object now (code of a just-in-time compiler) one may be loaded later.
     if rule != Rule::None || object_of(pc).is_some() {
         entry.store(word, Ordering::Relaxed);
     }
     Packed(word)
-}
-
-// ---- the tables ----
-
-/// Room for interpreting a table without allocating: 24 registers, 4 remembered rows.
-struct Storage;
-
-impl UnwindContextStorage<usize> for Storage {
-    type Rules = [(Register, RegisterRule<usize>); 24];
-    type Stack = [UnwindTableRow<usize, Self>; 4];
-}
-
-const RBP: Register = Register(6);
-const RSP: Register = Register(7);
-const RETURN_ADDRESS: Register = Register(16);
-
-#[cold]
-#[inline(never)]
-fn read_tables(pc: usize) -> Rule {
-    from_tables(pc).unwrap_or(Rule::None)
-}
-
-fn section(start: usize, end: usize) -> Option<&'static [u8]> {
-    let length = end.checked_sub(start)?;
-    // SAFETY: the object that holds the address is loaded, since it has a live frame; its tables stay mapped up to its
-    // end as long as it is. gimli checks every offset against the slice.
-    Some(unsafe { core::slice::from_raw_parts(start as *const u8, length) })
-}
-
-fn from_tables(pc: usize) -> Option<Rule> {
-    let object = object_of(pc)?;
-    let header = object.eh_frame_header;
-    if header == 0 {
-        return None;
-    }
-    let bases = BaseAddresses::default().set_eh_frame_hdr(header as u64);
-    let parsed = EhFrameHdr::new(section(header, object.end)?, LittleEndian)
-        .parse(&bases, 8)
-        .ok()?;
-    let gimli::Pointer::Direct(start) = parsed.eh_frame_ptr() else {
-        return None;
-    };
-    let frames = EhFrame::new(section(start as usize, object.end)?, LittleEndian);
-    let bases = bases.set_eh_frame(start);
-    let table = parsed.table()?;
-    let description = table
-        .fde_for_address(&frames, &bases, pc as u64, EhFrame::cie_from_offset)
-        .ok()?;
-    if description.is_signal_trampoline() {
-        return Some(Rule::Signal);
-    }
-    let mut context: UnwindContext<usize, Storage> = UnwindContext::new_in();
-    let row = description
-        .unwind_info_for_address(&frames, &bases, &mut context, pc as u64)
-        .ok()?;
-    condense(row, &frames)
-}
-
-type Frames = EhFrame<EndianSlice<'static, LittleEndian>>;
-
-fn condense(row: &UnwindTableRow<usize, Storage>, frames: &Frames) -> Option<Rule> {
-    match row.register(RETURN_ADDRESS) {
-        Some(RegisterRule::Undefined) => return Some(Rule::Outermost),
-        Some(RegisterRule::Offset(-8)) => {}
-        _ => return None,
-    }
-    let saved = match row.register(RBP) {
-        None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => None,
-        Some(RegisterRule::Offset(offset)) if offset != 0 && offset % 8 == 0 => {
-            Some(Saved::At(offset as isize))
-        }
-        Some(RegisterRule::Expression(expression)) => {
-            // The frame pointer itself is the slot: DW_OP_breg6 0.
-            match expression.get(frames).ok()?.0.slice() {
-                [0x76, 0] => Some(Saved::AtPointer),
-                _ => return None,
-            }
-        }
-        _ => return None,
-    };
-    match row.cfa() {
-        CfaRule::RegisterAndOffset { register, offset } => {
-            let cfa = isize::try_from(*offset).ok().filter(|cfa| cfa % 8 == 0)?;
-            match *register {
-                RSP => Some(Rule::Stack { cfa, saved }),
-                RBP => Some(Rule::Pointer { cfa, saved }),
-                _ => None,
-            }
-        }
-        CfaRule::Expression(expression) => {
-            from_expression(expression.get(frames).ok()?.0.slice(), saved)
-        }
-    }
-}
-
-/// The two expressions that compilers and linkers emit for a CFA.
-fn from_expression(bytes: &[u8], saved: Option<Saved>) -> Option<Rule> {
-    match *bytes {
-        // DW_OP_breg6 offset; DW_OP_deref: the word at frame pointer + offset, a signed 7-bit number.
-        [0x76, offset, 0x06] if offset < 0x80 => {
-            let cfa = isize::from((offset << 1) as i8 >> 1);
-            (cfa % 8 == 0).then_some(Rule::Realigned { cfa, saved })
-        }
-        // rsp + 8 + ((rip & 15) >= N) * 8: DW_OP_breg7 8; breg16 0; lit15; and; litN; ge; lit3; shl; plus.
-        [
-            0x77,
-            8,
-            0x80,
-            0,
-            0x3f,
-            0x1a,
-            threshold @ 0x30..=0x3f,
-            0x2a,
-            0x33,
-            0x24,
-            0x22,
-        ] => Some(Rule::Plt {
-            threshold: usize::from(threshold - 0x30),
-        }),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
