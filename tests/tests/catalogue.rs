@@ -183,6 +183,7 @@ fn play(kind: &str, headline: &str) -> Outcome<Result<(), String>> {
     if said.lines().next() != Some(&format!("umem allocator: {headline}")) {
         return Ok(Err(said));
     }
+    let ask = |command: &str| Umdb::core(core.path()).exec(command).run().stdout;
     let mut names = Names::new().literal(core.program().display().to_string(), "<program>");
     let mut page = String::new();
     let mut section = |title: &str, text: &str| {
@@ -194,41 +195,52 @@ fn play(kind: &str, headline: &str) -> Outcome<Result<(), String>> {
         page.push('\n');
     };
     section("stderr", &said);
-    let buffer = field(&said, "buffer=");
-    let mut umdb = Umdb::core(core.path())
-        .exec("::umem_status")
-        .exec("::umem_verify");
-    if let Some(buffer) = buffer {
-        umdb = umdb.exec(&format!("{buffer}::whatis"));
+    section("::umem_status", &without_figures(&ask("::umem_status")));
+    let verified = ask("::umem_verify");
+    section("::umem_verify", &without_clean(&verified));
+    for shown in verified.lines().filter_map(|line| line.strip_suffix(SHOWS)) {
+        section(shown, &ask(shown));
     }
-    let answer = umdb.run().stdout;
-    let (status, rest) = answer
-        .split_once("Cache Name")
-        .unwrap_or_else(|| panic!("no answer of ::umem_verify: {answer}"));
-    let from_error: Vec<&str> = status
-        .lines()
-        .skip_while(|line| !line.starts_with("Last error"))
-        .collect();
-    section("::umem_status", &from_error.join("\n"));
-    let bare = buffer.map(|buffer| buffer.trim_start_matches("0x"));
-    let is_whatis = |line: &&str| bare.is_some_and(|buffer| line.starts_with(buffer));
-    let verified: Vec<&str> = rest
-        .lines()
-        .skip(1)
-        .take_while(|line| !is_whatis(line))
-        .filter(|line| !line.ends_with(" clean"))
-        .collect();
-    section("::umem_verify", &verified.join("\n"));
-    if buffer.is_some() {
-        let whatis: Vec<&str> = rest.lines().skip_while(|line| !is_whatis(line)).collect();
-        section("BUFFER::whatis", &whatis.join("\n"));
+    let subject = field(&said, "buffer=")
+        .or_else(|| field(&said, "("))
+        .or_else(|| field(&said, "address="));
+    let subject = subject.ok_or("the report names no address");
+    match subject {
+        Ok(address) => section("ADDRESS::whatis", &ask(&format!("{address}::whatis"))),
+        Err(why) => return Ok(Err(format!("{why}: {said}"))),
     }
     Ok(compare(kind, &page))
 }
 
+/// How the summary of all caches says where the damage is shown.
+const SHOWS: &str = " shows the damage";
+
+/// Caches without damage are as many as there are sizes; that they are all clean is said by their absence.
+fn without_clean(verified: &str) -> String {
+    let kept: Vec<&str> = verified
+        .lines()
+        .filter(|line| !line.ends_with(" clean"))
+        .collect();
+    kept.join("\n")
+}
+
+/// How much memory there is depends on the system's page tables and libraries, and so does the number of frames.
+fn without_figures(status: &str) -> String {
+    let kept: Vec<&str> = status
+        .lines()
+        .map(|line| match line.split_once(':') {
+            Some((label @ ("Memory" | "Stacks" | "Version"), _)) => label,
+            _ => line,
+        })
+        .collect();
+    let text = kept.join("\n");
+    text.replace(" clock=counter", "")
+        .replace(" clock=monotonic", "")
+}
+
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let rest = text.split(key).nth(1)?;
-    rest.split_whitespace().next()
+    let rest = text.split(key).find(|rest| rest.starts_with("0x"))?;
+    rest.split(|c: char| c.is_whitespace() || c == ')').next()
 }
 
 /// Frames outside of `main`, and outside of a thread's function, differ between systems; so does the number of the process. Lines of the
@@ -239,6 +251,7 @@ fn without_start_files(text: &str) -> String {
     for line in text.lines() {
         // A new kind moves the lines of those behind it.
         let line = line.split(" at misuse.c:").next().unwrap_or(line);
+        let line = &without_record(line);
         if !line.starts_with("    ") {
             outside = false;
         }
@@ -252,6 +265,23 @@ fn without_start_files(text: &str) -> String {
             line.starts_with("    ") && (line.contains("`main+") || line.contains("`thread_"));
     }
     kept
+}
+
+/// The last word of a trailer is the state, and XOR it the address of the record, which differs from run to run below the highest
+/// 16 bits.
+fn without_record(line: &str) -> String {
+    const ALLOCATED: &str = ": expected a110";
+    const DIGITS: usize = 4;
+    let parts = line
+        .split_once(ALLOCATED)
+        .and_then(|(before, words)| Some((before, words.split_once("found ")?.1)));
+    match parts {
+        Some((before, found)) => {
+            let found = found.get(..DIGITS).unwrap_or(found);
+            format!("{before}{ALLOCATED}..., found {found}...")
+        }
+        None => line.to_owned(),
+    }
 }
 
 fn compare(kind: &str, page: &str) -> Result<(), String> {

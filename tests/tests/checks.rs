@@ -1,9 +1,12 @@
 //! Items of UMEM_DEBUG and UMEM_LOGGING, one by one.
 
-use std::os::unix::process::ExitStatusExt;
+use std::{os::unix::process::ExitStatusExt, time::Duration};
 
 use nix::sys::signal::Signal;
 use umem_tests::{Outcome, command::Answer, cores, need, umdb::Umdb, victim::Start};
+
+/// Thousands of processes, on a machine that is busy.
+const SLOW: Duration = Duration::from_secs(120);
 
 fn misuse(debug: &str, kind: &str) -> Outcome<Answer> {
     let start = Start::new("misuse")?.args(["wrong", kind]);
@@ -31,6 +34,22 @@ fn every_set_of_checks_with_redzones_finds_an_overrun_also_at_realloc() {
             let answer = need!(misuse(debug, kind));
             assert_eq!(headline(&answer), past, "{debug} {kind} {answer}");
         }
+    }
+}
+
+/// Every byte behind a buffer up to the end of its trailer, at free, realloc and umem_verify; every byte of a freed buffer, by
+/// umem_verify and when it is handed out again.
+#[test]
+fn no_byte_is_left_out() {
+    for (kind, least) in [("every_byte_behind", 2000), ("every_byte_freed", 600)] {
+        let start = need!(Start::new("misuse")).args(["ok", kind]);
+        let answer = start.run_within(SLOW);
+        let tried = answer
+            .stdout
+            .strip_prefix("tried ")
+            .and_then(|rest| rest.strip_suffix(" missed 0\n"))
+            .and_then(|count| count.parse::<u32>().ok());
+        assert!(tried.is_some_and(|count| count >= least), "{answer}");
     }
 }
 

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int wrong;            /* 1: with the mistake */
@@ -145,6 +147,89 @@ void too_large_then_wait(void) { too_large(); ready(); }
 void handler(int signal) { (void)signal; drop(make(24)); }
 void in_handler(void) { signal(SIGUSR1, handler); raise(SIGUSR1); }
 
+/* Bytes one by one: each is changed in a child of its own, which is to end by SIGABRT. Prints how many were tried, and those that were missed. */
+static char *at_hand;
+static size_t tried, missed;
+int aborts(void (*act)(void)) {
+    pid_t child = fork();
+    if (!child) {
+        struct rlimit none = { 0, 0 };
+        setrlimit(RLIMIT_CORE, &none);
+        dup2(open("/dev/null", O_WRONLY), 2);
+        act();
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+void change_each(const char *what, size_t size, size_t from, size_t to, size_t step, void (*act)(void)) {
+    for (size_t at = from; at < to; at += step) {
+        at_hand[at] ^= 1;
+        tried++;
+        if (!aborts(act)) { missed++; printf("missed: byte %zu of %zu, %s\n", at, size, what); }
+        at_hand[at] ^= 1;
+    }
+}
+void act_free(void) { drop(at_hand); }
+void act_realloc(void) { keep = realloc(at_hand, 5); }
+void act_look(void) { look(); }
+static size_t act_size;
+void act_reuse(void) { for (int i = 0; i < 12000; i++) drop(make(act_size)); }
+void *act_cache;
+void act_cache_free(void) { cache_drop(act_cache, at_hand); }
+/* Bytes from one buffer of a size to the next, trailer included. */
+size_t room_of(size_t size) {
+    enum { COUNT = 64 };
+    char *p[COUNT];
+    size_t least = -1;
+    if (size > 131072) return (size + 7) / 8 * 8 + 24;
+    for (int i = 0; i < COUNT; i++) p[i] = do_malloc(size);
+    for (int i = 0; i < COUNT; i++)
+        for (int j = 0; j < COUNT; j++)
+            if (p[i] > p[j] && (size_t)(p[i] - p[j]) < least) least = p[i] - p[j];
+    for (int i = 0; i < COUNT; i++) drop(p[i]);
+    return least;
+}
+void every_byte_behind(void) {
+    static const size_t sizes[] = { 0, 1, 7, 8, 13, 16, 24, 33, 100, 1000, 4090, 20470, 131072, 131073, 300001 };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t size = sizes[i], end = room_of(size);
+        at_hand = do_malloc(size);
+        /* A class of whole pages is followed by a page of redzone: of its middle some bytes are enough. */
+        size_t middle = end - size > 200 ? end - 64 : size;
+        change_each("umem_verify", size, size, middle, 97, act_look);
+        change_each("free", size, middle, end, 1, act_free);
+        change_each("realloc", size, middle, end, 1, act_realloc);
+        change_each("umem_verify", size, middle, end, 1, act_look);
+    }
+    at_hand = memalign(64, 100);
+    change_each("aligned", 100, 100, 128, 1, act_free);
+    at_hand = memalign(1 << 21, 300000);
+    change_each("aligned", 300000, 300000, 300024, 1, act_free);
+    act_cache = cache("one");
+    at_hand = cache_make(act_cache);
+    change_each("umem_cache_free", 40, 40, 64, 1, act_cache_free);
+    printf("tried %zu missed %zu\n", tried, missed);
+}
+void every_byte_freed(void) {
+    static const size_t sizes[] = { 0, 1, 8, 24, 100 };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t end = room_of(act_size = sizes[i]);
+        at_hand = make(act_size);
+        drop(at_hand);
+        change_each("umem_verify", act_size, 0, end, 1, act_look);
+        change_each("malloc", act_size, 0, end, 5, act_reuse);
+    }
+    static const size_t large[] = { 4096, 20480, 131072, 131073, 300001, 20 << 20 };
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+        drop(at_hand = make(large[i]));
+        change_each("umem_verify", large[i], 0, large[i], large[i] / 37, act_look);
+        change_each("umem_verify", large[i], large[i] - 5, large[i], 1, act_look);
+    }
+    printf("tried %zu missed %zu\n", tried, missed);
+}
+
 static const struct { const char *name; void (*run)(void); } kinds[] = {
 #define K(name) { #name, name }
     K(past_one), K(past_zero_at_word), K(past_zero_at_odd), K(past_far), K(past_strcpy), K(past_zero_in_code), K(past_empty),
@@ -159,6 +244,7 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(verify_large), K(verify_after_large), K(verify_after_huge),
     { 0, 0 }, /* the rest is not listed */
     K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler),
+    K(every_byte_behind), K(every_byte_freed),
 };
 
 int main(int argc, char **argv) {
