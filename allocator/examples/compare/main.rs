@@ -4,7 +4,8 @@
 //! cargo build --release && cargo run --release -p umem --example compare -- [--rounds N] [PROGRAM]...
 //! ```
 //!
-//! `--debug` compares what finding errors costs instead: the library's checks, and other tools, on the real programs only.
+//! `--debug` compares what finding errors costs instead: the library's checks and other tools, on the real programs, and on two of
+//! the patterns, which can be had with gcc's address sanitizer as well. Tools that take minutes run in the first round only.
 //! `--sampling` counts instructions under callgrind, with and without `UMEM_DEBUG=sample`: one run each, since counts repeat.
 //!
 //! Each round runs every program under every allocator once, one after the other, so that a machine whose speed drifts
@@ -32,8 +33,10 @@ struct Contender {
     library: Option<&'static str>,
     /// UMEM_DEBUG and UMEM_LOGGING.
     checks: [&'static str; 2],
-    /// Command that runs the program.
+    /// Command that runs the program. Such tools are slow, and run once.
     wrapper: &'static [&'static str],
+    /// Whether it is the program built for it that runs.
+    rebuilt: bool,
 }
 
 const fn plain(name: &'static str, library: Option<&'static str>) -> Contender {
@@ -42,6 +45,7 @@ const fn plain(name: &'static str, library: Option<&'static str>) -> Contender {
         library,
         checks: ["", ""],
         wrapper: &[],
+        rebuilt: false,
     }
 }
 
@@ -73,10 +77,11 @@ const DEBUGGERS: &[Contender] = &[
     checked("audit", "audit", ""),
     checked("default", "default", ""),
     checked("default + log", "default", "transaction"),
-    wrapped(
-        "heaptrack",
-        &["heaptrack", "-o", "/tmp/umem-compare-heaptrack"],
-    ),
+    Contender {
+        rebuilt: true,
+        ..plain("ASan", None)
+    },
+    wrapped("heaptrack", &["heaptrack", "-o", "heaptrack"]),
     wrapped(
         "memcheck",
         &["valgrind", "-q", "--leak-check=no", "--trace-children=yes"],
@@ -103,11 +108,15 @@ const CPP: &str = "#include <regex>\n#include <map>\n#include <functional>\n#inc
 
 /// Programs of the comparison of what finding errors costs.
 const REAL: [&str; 5] = ["lua", "python3", "perl", "sqlite3", "cc1plus"];
+/// Patterns of it: the programs whose source is at hand.
+const REBUILT: [&str; 2] = ["replace", "cross2"];
 
-/// A program to run: its name here, its command, and what is run beside it without any library, for servers.
+/// A program to run: its name here, its command, the same built with the address sanitizer, and what is run beside it without any
+/// library, for servers.
 struct Program {
     name: &'static str,
     command: Vec<OsString>,
+    sanitized: Option<Vec<OsString>>,
     beside: Option<OsString>,
 }
 
@@ -116,7 +125,45 @@ const REDIS: &str = "while ! redis-cli -s redis.sock ping; do sleep 0.02; done
 redis-benchmark -s redis.sock -q -c 20 -n 60000 -r 100000 -d 100 -t set,get,lpush,lpop,sadd,hset,zadd
 redis-cli -s redis.sock shutdown nosave";
 
-fn programs(folder: &Path, micro: &Path, threads: &Path) -> io::Result<Vec<Program>> {
+/// The distribution's program, before what stands first in the path: that may be a script that looks for a version.
+fn installed(name: &str) -> OsString {
+    let path = Path::new("/usr/bin").join(name);
+    if path.exists() {
+        path.into()
+    } else {
+        name.into()
+    }
+}
+
+/// The compiler proper, and a preprocessed source for it: what the driver does is not measured.
+fn compiler(folder: &Path, source: OsString) -> io::Result<Vec<OsString>> {
+    let asked = Command::new("g++")
+        .arg("-print-prog-name=cc1plus")
+        .output()?;
+    let path = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+    let preprocessed = folder.join("bench.ii");
+    let status = Command::new("g++")
+        .arg("-E")
+        .arg(source)
+        .arg("-o")
+        .arg(&preprocessed)
+        .status()?;
+    if !status.success() {
+        return Err(io::Error::other("g++ could not preprocess bench.cc"));
+    }
+    let options = ["-quiet", "-fpreprocessed", "-O1", "-fsyntax-only"];
+    let mut command = vec![OsString::from(path)];
+    command.extend(options.map(OsString::from));
+    command.push(preprocessed.into());
+    Ok(command)
+}
+
+fn programs(
+    folder: &Path,
+    micro: &Path,
+    sanitized: Option<&Path>,
+    threads: &Path,
+) -> io::Result<Vec<Program>> {
     let file = |name: &str, text: &str| -> io::Result<OsString> {
         let path = folder.join(name);
         fs::write(&path, text)?;
@@ -130,6 +177,7 @@ fn programs(folder: &Path, micro: &Path, threads: &Path) -> io::Result<Vec<Progr
         .map(|name| Program {
             name,
             command: vec![micro.into(), name.into()],
+            sanitized: sanitized.map(|micro| vec![micro.into(), name.into()]),
             beside: None,
         })
         .collect();
@@ -140,25 +188,22 @@ fn programs(folder: &Path, micro: &Path, threads: &Path) -> io::Result<Vec<Progr
         all.push(Program {
             name,
             command,
+            sanitized: None,
             beside: None,
         });
     };
-    real("lua", vec!["lua5.4".into(), "-e".into(), LUA.into()]);
+    real("lua", vec![installed("lua5.4"), "-e".into(), LUA.into()]);
     real(
         "python3",
-        vec!["python3".into(), "-c".into(), PYTHON.into()],
+        vec![installed("python3"), "-c".into(), PYTHON.into()],
     );
-    real("perl", vec!["perl".into(), "-e".into(), PERL.into()]);
-    real("sqlite3", vec!["sqlite3".into(), ":memory:".into(), read]);
-    real(
-        "cc1plus",
-        vec![
-            "g++".into(),
-            "-O1".into(),
-            "-fsyntax-only".into(),
-            file("bench.cc", CPP)?,
-        ],
-    );
+    real("perl", vec![installed("perl"), "-e".into(), PERL.into()]);
+    let memory = OsString::from(":memory:");
+    real("sqlite3", vec![installed("sqlite3"), memory, read]);
+    match compiler(folder, file("bench.cc", CPP)?) {
+        Ok(command) => real("cc1plus", command),
+        Err(error) => eprintln!("compare: cc1plus is left out: {error}"),
+    }
     real("threads", vec![threads.into()]);
     // Debian's server brings jemalloc, so this one has to be built: make MALLOC=libc.
     if let Some(server) = env::var_os("REDIS_SERVER") {
@@ -168,6 +213,7 @@ fn programs(folder: &Path, micro: &Path, threads: &Path) -> io::Result<Vec<Progr
         all.push(Program {
             name: "redis",
             command,
+            sanitized: None,
             beside: Some(REDIS.into()),
         });
     } else {
@@ -191,11 +237,15 @@ fn run(
     library: Option<&Path>,
     folder: &Path,
 ) -> io::Result<Cost> {
+    let own = match (&program.sanitized, contender.rebuilt) {
+        (Some(sanitized), true) => sanitized,
+        _ => &program.command,
+    };
     let words: Vec<OsString> = contender
         .wrapper
         .iter()
         .map(OsString::from)
-        .chain(program.command.iter().cloned())
+        .chain(own.iter().cloned())
         .collect();
     let (first, rest) = words.split_first().expect("a command has a first word");
     let mut command = Command::new(first);
@@ -206,6 +256,7 @@ fn run(
         .stderr(Stdio::null());
     command
         .env("PYTHONMALLOC", "malloc")
+        .env("ASAN_OPTIONS", "detect_leaks=0")
         .env_remove("UMEM_OPTIONS");
     for (variable, value) in ["UMEM_DEBUG", "UMEM_LOGGING"]
         .into_iter()
@@ -315,11 +366,12 @@ fn is_installed(tool: &str) -> bool {
     env::split_paths(&path).any(|folder| folder.join(tool).exists())
 }
 
-fn compile(folder: &Path) -> io::Result<PathBuf> {
+/// The patterns, plain or with one more option.
+fn compile(folder: &Path, name: &str, option: &str) -> io::Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compare/micro.c");
-    let output = folder.join("micro");
+    let output = folder.join(name);
     let status = Command::new("cc")
-        .args(["-O2", "-fno-builtin", "-pthread", "-o"])
+        .args(["-O2", "-fno-builtin", "-pthread", option, "-o"])
         .arg(&output)
         .arg(source)
         .status()?;
@@ -356,8 +408,12 @@ fn measure(
     folder: &Path,
 ) -> io::Result<Costs> {
     let mut costs: Costs = vec![Vec::new(); contenders.len()];
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for ((contender, library), costs) in contenders.iter().zip(&mut costs) {
+            let is_slow = !contender.wrapper.is_empty() && round > 0;
+            if is_slow || contender.rebuilt && program.sanitized.is_none() {
+                continue;
+            }
             costs.push(run(program, contender, library.as_deref(), folder)?);
         }
     }
@@ -373,6 +429,9 @@ fn ratios(costs: &Costs, allocator: usize, base: usize, of: impl Fn(Cost) -> f64
 }
 
 fn table(title: &str, names: &[&str], measured: &[(&str, Costs)], of: impl Fn(Cost) -> f64 + Copy) {
+    if measured.is_empty() {
+        return;
+    }
     println!("\n{title}, relative to {BASE} (median of paired ratios)\n");
     println!("| program | {} |", names.join(" | "));
     println!("|---|{}", "---:|".repeat(names.len()));
@@ -382,6 +441,9 @@ fn table(title: &str, names: &[&str], measured: &[(&str, Costs)], of: impl Fn(Co
         let cells: Vec<String> = (0..names.len())
             .map(|allocator| {
                 let ratios = ratios(costs, allocator, base, of);
+                if ratios.is_empty() {
+                    return "–".to_owned();
+                }
                 let cell = format!("{:.2}", median(&ratios));
                 by_allocator[allocator].push(ratios);
                 cell
@@ -393,7 +455,11 @@ fn table(title: &str, names: &[&str], measured: &[(&str, Costs)], of: impl Fn(Co
         .iter()
         .map(|ratios| {
             let (mean, width) = geometric_mean(ratios);
-            format!("{mean:.2} ({:.2}–{:.2})", mean / width, mean * width)
+            match ratios.first().map(Vec::len) {
+                None => "–".to_owned(),
+                Some(1) => format!("{mean:.2}"),
+                Some(_) => format!("{mean:.2} ({:.2}–{:.2})", mean / width, mean * width),
+            }
         })
         .collect();
     println!("| **geometric mean** | {} |", means.join(" | "));
@@ -451,11 +517,19 @@ fn compare() -> io::Result<()> {
     }
     let folder = env::temp_dir().join(format!("umem-compare-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let micro = compile(&folder)?;
+    let micro = compile(&folder, "micro", "-g")?;
+    let sanitized = match debug.then(|| compile(&folder, "sanitized", "-fsanitize=address")) {
+        Some(Err(error)) => {
+            eprintln!("compare: ASan is left out: {error}");
+            None
+        }
+        built => built.and_then(Result::ok),
+    };
     let threads = compile_threads(&folder)?;
     let (mut measured, mut counted) = (Vec::new(), Vec::new());
-    for program in programs(&folder, &micro, &threads)? {
-        if debug && !REAL.contains(&program.name) {
+    for program in programs(&folder, &micro, sanitized.as_deref(), &threads)? {
+        let of_debug = REAL.contains(&program.name) || REBUILT.contains(&program.name);
+        if debug && !of_debug {
             continue;
         }
         if !wanted.is_empty() && !wanted.iter().any(|name| name == program.name) {
@@ -488,9 +562,15 @@ fn compare() -> io::Result<()> {
         "{rounds} interleaved rounds, {} processors",
         std::thread::available_parallelism().map_or(1, usize::from)
     );
-    table("CPU time", &names, &measured, |cost| cost.seconds);
-    table("Peak resident set", &names, &measured, |cost| {
-        cost.kilobytes
-    });
+    let (patterns, real): (Vec<_>, Vec<_>) = measured
+        .into_iter()
+        .partition(|(name, _)| debug && REBUILT.contains(name));
+    for (measured, of_what) in [(real, ""), (patterns, ", patterns")] {
+        let title = |what: &str| format!("{what}{of_what}");
+        table(&title("CPU time"), &names, &measured, |cost| cost.seconds);
+        table(&title("Peak resident set"), &names, &measured, |cost| {
+            cost.kilobytes
+        });
+    }
     Ok(())
 }
