@@ -112,8 +112,8 @@ fn allocate_plain(class: usize, requested: usize, family: u8, entry: Entry) -> O
         return Some(address);
     }
     match kept {
-        Some(magazines) => thread::refill(cache, magazines),
-        None => take_counted(cache).map(|taken| taken.buffer.address),
+        Some(magazines) => thread::refill(cache, magazines, entry),
+        None => take_counted(cache, entry).map(|taken| taken.buffer.address),
     }
 }
 
@@ -134,8 +134,8 @@ fn allocate_sample(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Op
 }
 
 /// For threads that are not in service, and with magazines off.
-fn take_counted(cache: CacheRef) -> Option<cache::Taken> {
-    let taken = cache::take(cache)?;
+fn take_counted(cache: CacheRef, entry: Entry) -> Option<cache::Taken> {
+    let taken = cache::take(cache, || thread::call_for_report(entry))?;
     cache.allocs().fetch_add(1, Ordering::Relaxed);
     Some(taken)
 }
@@ -144,7 +144,7 @@ fn take_counted(cache: CacheRef) -> Option<cache::Taken> {
 fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Option<usize> {
     let mut call = None;
     loop {
-        let taken = cache::take(cache)?;
+        let taken = cache::take(cache, || thread::call_for_report(entry))?;
         taken.buffer.prefetch();
         let call = *call.get_or_insert_with(|| thread::call_for(cache.flags().get(), entry));
         match buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
@@ -328,7 +328,7 @@ fn allocate_maybe_clean(size: usize, entry: Entry) -> Option<(usize, bool)> {
     if let Some(address) = magazines.and_then(|entry| thread::reload(cache, entry)) {
         return Some((address, false));
     }
-    let taken = cache::take(cache)?;
+    let taken = cache::take(cache, || thread::call_for_report(entry))?;
     match magazines {
         Some(entry) => entry.allocs().add(1),
         None => drop(cache.allocs().fetch_add(1, Ordering::Relaxed)),

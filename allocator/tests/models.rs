@@ -5,7 +5,9 @@
 use proptest::{collection::vec, prelude::*};
 use std::collections::{BTreeMap, HashSet};
 use umem::{
-    cache, init, malloc,
+    cache,
+    debug::Call,
+    init, malloc,
     raw::{ArenaRef, Cell},
     stats,
     unwind::Entry,
@@ -190,19 +192,28 @@ proptest! {
     }
 }
 
+/// No log is kept here that wants to know.
+fn nobody() -> Call {
+    Call {
+        time: 0,
+        thread: 0,
+        stack: 0,
+    }
+}
+
 #[test]
 fn a_slab_hands_out_each_chunk_once_and_notices_a_double_free() {
     assert!(init::ensure());
     let cache = cache::classes(cache::class_for(2688));
     let taken: Vec<_> = (0..100)
-        .map(|_| cache::take(cache).expect("memory").buffer)
+        .map(|_| cache::take(cache, nobody).expect("memory").buffer)
         .collect();
     let addresses: HashSet<_> = taken.iter().map(|buffer| buffer.address).collect();
     assert_eq!(addresses.len(), taken.len());
     for buffer in &taken {
         assert!(cache::give_back(*buffer));
     }
-    let again = cache::take(cache).expect("memory").buffer;
+    let again = cache::take(cache, nobody).expect("memory").buffer;
     assert!(cache::give_back(again));
     assert!(!cache::give_back(again));
 }

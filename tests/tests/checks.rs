@@ -1,9 +1,25 @@
 //! Items of UMEM_DEBUG and UMEM_LOGGING, one by one.
 
-use std::{os::unix::process::ExitStatusExt, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    mem::offset_of,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use nix::sys::signal::Signal;
-use umem_tests::{Outcome, command::Answer, cores, need, umdb::Umdb, victim::Start};
+use nix::{sys::signal::Signal, unistd::geteuid};
+use serde_json::Value;
+use umem_layout::{AuditRecord, Cache, Log, Region, Slab, UmemRoot};
+use umem_tests::{
+    NotRun, Outcome,
+    artifacts::artifacts,
+    command::{self, Answer},
+    cores, need, need_program,
+    umdb::Umdb,
+    victim::{Start, scrub, sources},
+};
 
 /// Thousands of processes, on a machine that is busy.
 const SLOW: Duration = Duration::from_secs(120);
@@ -138,7 +154,14 @@ fn freed_contents_and_slabs_are_logged() {
         .exec("::umalog slab")
         .exec("::umem_status")
         .run();
-    assert!(answer.stdout.contains("umem_alloc_32"), "{answer}");
+    let made = answer
+        .stdout
+        .split("T-")
+        .find(|slab| slab.contains("umem_alloc_32"));
+    assert!(
+        made.is_some_and(|slab| slab.contains("  slab 65536 bytes") && slab.contains("twice+")),
+        "a slab is logged with who had it made: {answer}"
+    );
     // The buffer held 24 times the letter a when it was freed; afterwards it holds the free pattern.
     let image = std::fs::read(core.path()).expect("the core can be read");
     let saved = image
@@ -146,4 +169,182 @@ fn freed_contents_and_slabs_are_logged() {
         .filter(|bytes| bytes == &[b'a'; 24])
         .count();
     assert!(saved >= 1, "what was freed is saved");
+}
+
+/// What `::umalog` shows of the allocations of these sizes, newest first.
+fn logged(umalog: &Value, sizes: std::ops::Range<u64>) -> Vec<Value> {
+    let items = umalog["sections"][0]["items"].as_array();
+    let is_wanted = |item: &&Value| {
+        let size = item["bytes"].as_u64().unwrap_or(0);
+        item["operation"] == "alloc" && sizes.contains(&size)
+    };
+    let items = items.into_iter().flatten().filter(is_wanted);
+    items.cloned().collect()
+}
+
+/// Two threads allocate in turns and wait for each other, by a pipe and by a semaphore.
+#[test]
+fn records_are_in_the_order_in_which_threads_waited_for_each_other() {
+    const FIRST: u64 = 10_000;
+    const TURNS: u64 = 600;
+    let start = need!(Start::new("ordered")).env("UMEM_LOGGING", "transaction=1m");
+    let victim = start.wait_ready();
+    let (umalog, answer) = Umdb::pid(victim.pid()).json("::umalog");
+    let turns = logged(&umalog, FIRST..FIRST + TURNS);
+    let expected: Vec<u64> = (FIRST..FIRST + TURNS).rev().collect();
+    for key in ["sequence", "timestamp"] {
+        let mut sorted = turns.clone();
+        sorted.sort_by_key(|item| std::cmp::Reverse(item[key].as_u64()));
+        let sizes: Vec<u64> = sorted
+            .iter()
+            .filter_map(|item| item["bytes"].as_u64())
+            .collect();
+        assert_eq!(sizes, expected, "by {key}: {answer}");
+    }
+}
+
+/// The victim allocates between two looks at the clock.
+#[test]
+fn times_of_records_convert_to_the_time_of_day() {
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("it is later than 1970")
+    };
+    let before = now();
+    let start = need!(Start::new("ordered")).env("UMEM_LOGGING", "transaction=1m");
+    let victim = start.wait_ready();
+    let after = now();
+    // Ticks are measured more exactly the longer the program runs: this one has just begun.
+    let slack = Duration::from_millis(20) + (after - before) / 50;
+    let (umalog, answer) = Umdb::pid(victim.pid()).json("::umalog");
+    let turns = logged(&umalog, 10_000..10_600);
+    assert_eq!(turns.len(), 600, "{answer}");
+    for turn in turns {
+        let wall = Duration::from_nanos(turn["wall"].as_u64().unwrap_or(0));
+        assert!(
+            before - slack < wall && wall < after + slack,
+            "{before:?} {wall:?} {after:?}"
+        );
+    }
+}
+
+/// A stray pointer may have hit the allocator's own data: the report comes, and comes to its end.
+#[test]
+fn a_report_survives_damage_of_the_allocators_own_data() {
+    let offsets = [
+        offset_of!(UmemRoot, unit_size),
+        offset_of!(UmemRoot, regions),
+        offset_of!(UmemRoot, threads),
+        offset_of!(UmemRoot, logs),
+        offset_of!(UmemRoot, depot),
+        offset_of!(Region, base),
+        offset_of!(Region, slabs),
+        size_of::<Slab>(),
+        offset_of!(Slab, head_delta),
+        offset_of!(Slab, cache),
+        offset_of!(Slab, base),
+        offset_of!(Slab, records),
+        offset_of!(Slab, chunk_size),
+        offset_of!(Cache, name),
+        offset_of!(Cache, trailer_offset),
+        size_of::<Cache>(),
+        size_of::<AuditRecord>(),
+        offset_of!(AuditRecord, requested),
+        offset_of!(Log, base),
+    ]
+    .map(|offset| offset.to_string());
+    let kinds = [
+        "record", "cache", "name", "trailer", "slab", "chunk", "depot", "thread", "log", "entries",
+        "around",
+    ];
+    for kind in kinds {
+        for misuse in ["twice", "past"] {
+            let start = need!(Start::new("scribble"))
+                .args([kind, misuse])
+                .args(&offsets);
+            let answer = start.run();
+            assert_eq!(
+                answer.status.signal(),
+                Some(Signal::SIGABRT as i32),
+                "{kind} {misuse} {answer}"
+            );
+            assert!(
+                answer.stderr.starts_with("umem allocator: "),
+                "{kind} {answer}"
+            );
+            let last = answer.stderr.lines().last().unwrap_or_default();
+            assert!(
+                last.starts_with("umem: heap corruption detected"),
+                "{kind} {misuse} {answer}"
+            );
+        }
+    }
+}
+
+/// A program that is linked to the library, in a folder that everybody may read, with these permissions.
+fn linked(folder: &Path, mode: u32) -> Outcome<PathBuf> {
+    let (library, program) = (folder.join("libumem.so"), folder.join("linked"));
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("the folder is ours");
+    fs::copy(&artifacts().library, &library).expect("the library can be copied");
+    let mut compiler = Command::new(need_program("gcc")?);
+    compiler
+        .args([
+            "-O0",
+            "-fno-builtin",
+            "-pthread",
+            "-w",
+            "-Wl,--no-as-needed",
+        ])
+        .arg(sources().join("misuse.c"))
+        .arg(&library)
+        .arg(format!("-Wl,-rpath,{}", folder.display()))
+        .arg("-o")
+        .arg(&program);
+    let answer = command::run_with(&mut compiler, "", SLOW);
+    assert!(answer.status.success(), "{answer}");
+    fs::set_permissions(&program, Permissions::from_mode(mode)).expect("the program is ours");
+    Ok(program)
+}
+
+/// Somebody else who runs a set-user-ID program gets no say, and is told nothing.
+#[test]
+fn with_raised_privileges_nothing_is_read_and_nothing_is_said() {
+    if !geteuid().is_root() {
+        return NotRun::because("only root can have a set-user-ID program run by somebody else")
+            .report();
+    }
+    let setpriv = need!(need_program("setpriv"));
+    let outcome = |mode: u32, kind: &str| {
+        let folder = tempfile::tempdir().expect("a temporary directory can be made");
+        let program = linked(folder.path(), mode)?;
+        let mut command = Command::new(&setpriv);
+        scrub(&mut command)
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(&program)
+            .args(["wrong", kind])
+            .env("UMEM_DEBUG", "default")
+            .current_dir("/");
+        Ok(command::run_with(&mut command, "", SLOW))
+    };
+    let overrun = need!(outcome(0o755, "past_one"));
+    assert_eq!(
+        overrun.status.signal(),
+        Some(Signal::SIGABRT as i32),
+        "{overrun}"
+    );
+    let wild = need!(outcome(0o755, "wild"));
+    assert!(
+        wild.stderr.starts_with("umem allocator: invalid free"),
+        "{wild}"
+    );
+    let overrun = need!(outcome(0o4755, "past_one"));
+    assert_eq!(
+        (overrun.code(), &*overrun.stderr),
+        (0, ""),
+        "UMEM_DEBUG counts: {overrun}"
+    );
+    let wild = need!(outcome(0o4755, "wild"));
+    assert_eq!(wild.status.signal(), Some(Signal::SIGABRT as i32), "{wild}");
+    assert_eq!(wild.stderr, "", "the error is not to be told");
 }

@@ -89,7 +89,7 @@ fn allocate_slow(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
         let attempt = if is_debugged(cache) {
             allocate_debugged(cache, flags, entry)
         } else {
-            allocate_plain(cache)
+            allocate_plain(cache, entry)
         };
         match attempt {
             Some(address) => return address,
@@ -99,12 +99,12 @@ fn allocate_slow(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
     }
 }
 
-fn allocate_plain(cache: CacheRef) -> Option<usize> {
+fn allocate_plain(cache: CacheRef, caller: Entry) -> Option<usize> {
     thread::register(thread::local());
     if let Some(address) = magazines(cache).and_then(|entry| thread::reload(cache, entry)) {
         return Some(address);
     }
-    let buffer = cache::take(cache)?.buffer;
+    let buffer = cache::take(cache, || thread::call_for_report(caller))?.buffer;
     if !cache::construct(buffer) {
         cache.fails().fetch_add(1, Ordering::Relaxed);
         cache::give_back(buffer);
@@ -121,7 +121,7 @@ fn allocate_debugged(cache: CacheRef, flags: c_int, entry: Entry) -> Option<usiz
     }
     let call = thread::call(entry);
     let size = cache.buffer_size().get() as usize;
-    let taken = cache::take(cache)?;
+    let taken = cache::take(cache, || call)?;
     let buffer = taken.buffer;
     if let Err(damage) = buffer::allocated(buffer, taken.fresh, size, family::CACHE, &call) {
         cache::abandon(buffer);

@@ -2,10 +2,9 @@
 
 use super::constructed;
 use crate::{
-    debug::{Call, buffer::Buffer, log, time},
+    debug::{Call, buffer::Buffer, log},
     raw::{ArenaRef, Bitmap, CacheRef, Cell, SlabRef, byte},
     sync,
-    sys::process,
     vmem::{self, UNIT, arenas},
 };
 use core::sync::atomic::Ordering;
@@ -108,8 +107,9 @@ fn take_locked(cache: CacheRef) -> Option<Taken> {
     })
 }
 
-/// Takes one chunk. None: no memory.
-pub fn take(cache: CacheRef) -> Option<Taken> {
+/// Takes one chunk. None: no memory. `who` is asked, outside of locks, when a slab is made and the log of slabs is kept.
+#[inline]
+pub fn take(cache: CacheRef, who: impl Fn() -> Call) -> Option<Taken> {
     loop {
         {
             let _guard = sync::lock(cache.slab_lock());
@@ -118,14 +118,24 @@ pub fn take(cache: CacheRef) -> Option<Taken> {
             }
         }
         let slab = create(cache)?;
+        if log::is_on(log::Kind::Slab) {
+            log_slab(cache, slab, &who());
+        }
         let _guard = sync::lock(cache.slab_lock());
         adopt(cache, slab);
     }
 }
 
-/// Takes up to `most` chunks with the lock taken once; `put` gets each address. Returns how many there were.
-pub fn batch(cache: CacheRef, most: usize, mut put: impl FnMut(usize)) -> usize {
-    let Some(first) = take(cache) else { return 0 };
+/// Takes up to `most` chunks with the lock taken once; `put` gets each address. Returns how many there were. For `who` see [`take`].
+pub fn batch(
+    cache: CacheRef,
+    most: usize,
+    who: impl Fn() -> Call,
+    mut put: impl FnMut(usize),
+) -> usize {
+    let Some(first) = take(cache, who) else {
+        return 0;
+    };
     put(first.buffer.address);
     let _guard = sync::lock(cache.slab_lock());
     let mut count = 1;
@@ -302,28 +312,25 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         ..Slab::ZERO
     });
     mark(cache, start, size);
-    log_slab(cache, start, size);
     slab.kind().store(slab_kind::SLAB, Ordering::Release);
     Some(slab)
 }
 
-fn log_slab(cache: CacheRef, start: usize, size: usize) {
-    if !log::is_on(log::Kind::Slab) {
-        return;
-    }
-    let call = Call {
-        time: time::now(),
-        thread: process::thread_id(),
-        stack: 0,
-    };
+#[cold]
+fn log_slab(cache: CacheRef, slab: SlabRef, call: &Call) {
     let what = log::Transaction {
-        buffer: start,
+        buffer: start_of(slab),
         owner: cache.link(),
-        size: size as u64,
+        size: cache.slab_size().get(),
         operation: operation::SLAB_CREATE,
         ..log::Transaction::default()
     };
-    log::append(log::Kind::Slab, &call, &what);
+    log::append(log::Kind::Slab, call, &what);
+}
+
+/// Address of a slab's first unit.
+fn start_of(slab: SlabRef) -> usize {
+    (slab.base().get() - u64::from(slab.color().get())) as usize
 }
 
 fn source(cache: CacheRef) -> ArenaRef {
@@ -416,7 +423,7 @@ pub(super) fn destroy_empty(cache: CacheRef, look_at: impl Fn(Buffer)) {
 fn destroy(cache: CacheRef, slab: SlabRef) {
     constructed::destruct_all(cache, slab);
     let size = cache.slab_size().get() as usize;
-    let start = (slab.base().get() - u64::from(slab.color().get())) as usize;
+    let start = start_of(slab);
     let metadata = slab.bitmap().get() as usize;
     for step in 0..size / UNIT {
         if let Some(slot) = vmem::slab_slot(start + step * UNIT) {

@@ -32,14 +32,14 @@ pub fn now() -> u64 {
 
 /// Goes over to the counter, if it can be trusted. Called once, before there are records; `measure` has to follow.
 pub fn initialize() {
+    let root = root();
+    let (ticks, nanoseconds) = both();
+    root.clock_base_monotonic().set(nanoseconds);
+    root.clock_base_wall().set(clock::wall());
     if !clock::counter_is_trusted() {
         return;
     }
-    let root = root();
-    let (ticks, nanoseconds) = both();
     root.clock_base().set(ticks);
-    root.clock_base_monotonic().set(nanoseconds);
-    root.clock_base_wall().set(clock::wall());
     root.clock_shift().set(SHIFT);
     root.clock_kind().set(clock_kind::COUNTER);
 }

@@ -563,8 +563,8 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
 /// Refills the loaded magazine and pops from it. None: no memory.
 #[cold]
 #[inline(never)]
-pub fn refill(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
-    reload(cache, entry).or_else(|| fill_from_slabs(cache, entry))
+pub fn refill(cache: CacheRef, entry: ThreadCacheRef, caller: Entry) -> Option<usize> {
+    reload(cache, entry).or_else(|| fill_from_slabs(cache, entry, caller))
 }
 
 /// Pops from the previous magazine, or from a full one of the depot. None: there is neither.
@@ -583,7 +583,7 @@ pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
 }
 
 /// Fills half of a magazine from the slab layer, so that frees find room in it as well.
-fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
+fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef, caller: Entry) -> Option<usize> {
     if entry.loaded().get() == 0 {
         let empty = cache::get_empty(cache)?;
         load(cache, entry, empty, 0);
@@ -591,7 +591,8 @@ fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     let loaded = magazine(entry.loaded().get())?;
     let most = (loaded.capacity().get() as usize).div_ceil(2);
     let mut rounds = 0;
-    cache::batch(cache, most, |address| {
+    let who = || call_for_report(caller);
+    cache::batch(cache, most, who, |address| {
         cache::round(loaded, rounds).set(address as u64);
         rounds += 1;
     });

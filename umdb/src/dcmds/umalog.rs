@@ -100,6 +100,7 @@ fn sentence(cx: &Context<'_>, entry: &LogEntry, newest: u64) -> Sentence {
         .value("thread", Cell::Number(entry.thread.into()))
         .hidden("sequence", Cell::Number(entry.sequence))
         .hidden("timestamp", Cell::Time(cx.heap.clock.monotonic(entry.time)))
+        .hidden("wall", Cell::Number(cx.heap.clock.wall(entry.time)))
         .hidden("bufctl", Cell::Address(entry.record))
 }
 
