@@ -120,6 +120,15 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// The same without file and line, as far as these take long to look up.
+    #[must_use]
+    pub fn name_of(&self, trace: &StackTrace, pc: u64) -> Place {
+        match self.past_module(trace, pc) {
+            Some(_) => self.place_of(trace, pc),
+            None => self.symbols.name_return(pc),
+        }
+    }
+
     /// The leaks of the target, and whether they were known before.
     ///
     /// # Errors

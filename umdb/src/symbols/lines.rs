@@ -40,6 +40,15 @@ pub(super) type Section = EndianReader<RunTimeEndian, Piece>;
 /// The DWARF of a file.
 pub(super) type Dwarf = gimli::Dwarf<Section>;
 
+/// Sections that nobody here asks for, and that take long to unpack: places of local variables, macros, types apart.
+const UNUSED: [SectionId; 5] = [
+    SectionId::DebugLoc,
+    SectionId::DebugLocLists,
+    SectionId::DebugMacinfo,
+    SectionId::DebugMacro,
+    SectionId::DebugTypes,
+];
+
 /// Reads the DWARF of a file; none when it has none.
 pub(super) fn dwarf(bytes: &Bytes) -> Option<Arc<Dwarf>> {
     let elf = bytes.elf()?;
@@ -53,6 +62,7 @@ pub(super) fn dwarf(bytes: &Bytes) -> Option<Arc<Dwarf>> {
     let section = |id: SectionId| -> Result<Section, gimli::Error> {
         let piece = elf
             .section_by_name(id.name())
+            .filter(|_| !UNUSED.contains(&id))
             .and_then(|section| piece(bytes, &section));
         Ok(EndianReader::new(
             piece.unwrap_or_else(|| Piece::Memory(Arc::from([]))),

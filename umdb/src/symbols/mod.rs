@@ -244,29 +244,46 @@ impl Symbols {
         place
     }
 
+    /// The same without file and line, for which much may have to be read.
+    pub fn name_return(&self, pc: u64) -> Place {
+        let known = self.returns.borrow().get(&pc).cloned();
+        known.unwrap_or_else(|| {
+            let probe = pc.wrapping_sub(1);
+            let found = self.module_at(probe);
+            found.map_or_else(|| nameless(pc), |found| self.name_in(found, pc, probe))
+        })
+    }
+
     /// The place of `address`, whose function and line are those of `probe`.
     fn place(&self, address: u64, probe: u64) -> Place {
-        let Some(found) = self.module_at(probe) else {
-            return Place {
-                address,
-                ..Place::default()
-            };
-        };
-        self.place_in(found, address, probe)
+        let found = self.module_at(probe);
+        found.map_or_else(
+            || nameless(address),
+            |found| self.place_in(found, address, probe),
+        )
     }
 
     fn place_in(&self, found: &ModuleSymbols, address: u64, probe: u64) -> Place {
+        let (file, line) = found.line(&self.sources, probe).unzip();
+        Place {
+            file,
+            line,
+            ..self.name_in(found, address, probe)
+        }
+    }
+
+    /// The place without file and line.
+    fn name_in(&self, found: &ModuleSymbols, address: u64, probe: u64) -> Place {
         let module = &found.module;
         let symbol = found.table(&self.sources).at(probe);
-        let (file, line) = found.line(&self.sources, probe).unzip();
         Place {
             address,
             object: Some(module.name.clone()),
             is_program: module.is_program,
             symbol: symbol.map(|(_, name)| self.shown(name)),
             offset: address.wrapping_sub(symbol.map_or(module.start, |(start, _)| start)),
-            file,
-            line,
+            file: None,
+            line: None,
             unloaded: false,
         }
     }
@@ -456,6 +473,14 @@ impl Symbols {
             from: frames[index].cfa?,
             registers: vec![r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15],
         })
+    }
+}
+
+/// A place that no module holds.
+fn nameless(address: u64) -> Place {
+    Place {
+        address,
+        ..Place::default()
     }
 }
 

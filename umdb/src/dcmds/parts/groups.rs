@@ -1,10 +1,10 @@
 //! Tables of groups of objects: one cache and one stack a row.
 
-use super::context::Context;
+use super::{context::Context, state::Format};
 use crate::{
     analysis::leaks::{self, Kind},
     heap::Object,
-    report::{Cell, Column, Report, Row, Sentence, Table, Total},
+    report::{Cell, Column, Report, Row, Sentence, Stack, Table, Total},
 };
 
 /// What tables show.
@@ -82,18 +82,27 @@ fn table(
     ];
     let mut table = Table::new(key, columns);
     for group in groups {
-        let stacks = if group.stack == 0 {
-            vec![]
-        } else {
-            vec![cx.stack("allocated", group.stack, report)]
-        };
         table.rows.push(Row {
             cells: cells(cx, group),
-            stacks,
+            stacks: stacks(cx, group, report),
         });
     }
     table.total = Some(total(kind, shown, groups));
     table
+}
+
+/// Who allocated a group, in full. Text shows the caller alone: then frames and lines that nobody sees are not looked up.
+fn stacks(cx: &Context<'_>, group: &leaks::Group, report: &mut Report) -> Vec<Stack> {
+    if group.stack == 0 {
+        return Vec::new();
+    }
+    if cx.state().format.get() != Format::Text {
+        return vec![cx.stack("allocated", group.stack, report)];
+    }
+    if let Err(damage) = cx.heap.stack(group.stack) {
+        report.incomplete(damage.to_string());
+    }
+    Vec::new()
 }
 
 fn cache_column() -> Column {

@@ -2,7 +2,7 @@
 
 use umem_layout::stack_flag;
 
-use super::context::Context;
+use super::{context::Context, state::Format};
 use crate::{
     report::{Cell, Frame, Report, Stack},
     symbols::Place,
@@ -63,11 +63,14 @@ impl Context<'_> {
         }
     }
 
-    /// The innermost frame of a stack, which is the caller of the allocation function.
+    /// The innermost frame of a stack, which is the caller of the allocation function. Text shows no lines in a table.
     pub fn caller(&self, id: u32) -> Cell {
         let trace = self.heap.stack(id).unwrap_or_default();
         trace.pcs.first().map_or(Cell::Unknown, |&pc| {
-            Cell::Symbol(self.place_of(&trace, pc).into())
+            Cell::Symbol(match self.state().format.get() {
+                Format::Text => self.name_of(&trace, pc).into(),
+                Format::Json | Format::Csv => self.place_of(&trace, pc).into(),
+            })
         })
     }
 }
