@@ -98,7 +98,7 @@ macro_rules! scenarios {
 scenarios! {
     check_all ONE: bss thread_tls thread_keys thread_result signal_stack coroutine_runs own_arena loaded redzone;
     check ONE: data stack register tls thread_stack threads_ended leader_ended thread_signal_stack coroutine_waits;
-    check ONE: jumped mapped shared foreign brk_area large interior heap_arena thread_loaded pool;
+    check ONE: jumped mapped shared foreign code brk_area large interior heap_arena thread_loaded pool;
 }
 
 /// Each node but the first is held by the first, and so is each payload.

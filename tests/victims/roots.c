@@ -287,6 +287,22 @@ static void foreign(void)
     ready();
 }
 
+/* Two pieces of code, one of them no longer writable, that return a pointer: mov rax, address; ret. */
+static void code(void)
+{
+    for (int i = 0; i < 2; i++) {
+        unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *volatile kept = keep();
+        memcpy(page + 1, "\x48\xb8", 2);
+        memcpy(page + 3, (void *)&kept, sizeof kept);
+        page[11] = 0xc3;
+        kept = NULL;
+        if (i)
+            mprotect(page, 4096, PROT_READ | PROT_EXEC);
+    }
+    ready();
+}
+
 static void brk_area(void) { void **top = sbrk(4096); top[5] = keep(); in_bss = top; ready(); }
 
 static void large(void) { void **block = calloc(1, 1 << 20); block[100000] = keep(); in_bss = block; ready(); }
@@ -449,7 +465,7 @@ static const struct { const char *name; void (*run)(void); } scenarios[] = {
     { "thread_result", thread_result }, { "threads_ended", threads_ended }, { "leader_ended", leader_ended },
     { "signal_stack", signal_stack }, { "thread_signal_stack", thread_signal_stack },
     { "coroutine_waits", coroutine_waits }, { "coroutine_runs", coroutine_runs }, { "jumped", jumped },
-    { "mapped", mapped }, { "shared", shared }, { "foreign", foreign }, { "brk_area", brk_area }, { "large", large },
+    { "mapped", mapped }, { "shared", shared }, { "foreign", foreign }, { "code", code }, { "brk_area", brk_area }, { "large", large },
     { "interior", interior }, { "heap_arena", heap_arena }, { "own_arena", own_arena }, { "loaded", loaded },
     { "thread_loaded", thread_loaded }, { "unloaded", unloaded }, { "child", child }, { "list", list },
     { "cycle", cycle }, { "pool", pool },

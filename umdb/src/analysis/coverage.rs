@@ -1,6 +1,6 @@
 //! Which memory a search for leaks looks at, mapping by mapping, and why not at the rest.
 
-use super::{Scene, roots};
+use super::{Scene, code, roots};
 
 /// A mapping as a search for leaks sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub fn mappings(scene: &Scene<'_>) -> Vec<Coverage> {
                 None if transit > 0 => "counts where something alive points to it".to_owned(),
                 None if is_own => "heap: what is searched for, and the allocator's own".to_owned(),
                 None if !mapping.read => "ignored: not readable".to_owned(),
+                None if code::is_made(mapping) => {
+                    "code that the program made: addresses at any byte count".to_owned()
+                }
                 None if !mapping.write => {
                     "ignored: read-only, so that it holds no heap pointer".to_owned()
                 }

@@ -7,6 +7,7 @@
 mod arenas;
 pub mod by_thread;
 mod census;
+mod code;
 pub mod coverage;
 mod dominators;
 pub mod growth;

@@ -8,7 +8,8 @@
 //! 3. Each thread's TLS, which lies around the address in fs: at the top of the thread's stack, or for the main
 //!    thread in a small mapping of its own.
 //! 4. Writable mappings of files and shared memory that belong to no module.
-//! 5. Other private memory (of ld.so, of other allocators, the brk area, segments of vmem arenas) is *transit*: nothing
+//! 5. Addresses in code that the program made itself: see `code`.
+//! 6. Other private memory (of ld.so, of other allocators, the brk area, segments of vmem arenas) is *transit*: nothing
 //!    there is a candidate, but where a live pointer leads into it, its pointers count. Stacks that glibc keeps of
 //!    threads that have ended hold nothing alive but their thread vector, which is kept as well; until such a thread is
 //!    joined, what it returned is in its control block.
@@ -20,6 +21,7 @@ use umem_layout::Plain;
 use super::{
     Scene,
     arenas::program_memory,
+    code,
     ranges::{Range, RangeSet},
 };
 use crate::target::{Mapping, Thread};
@@ -52,6 +54,8 @@ pub enum RootKind {
     Register(u32),
     /// The thread vector that glibc keeps of a thread that has ended.
     EndedThread,
+    /// Code that the program made while it ran.
+    Code,
     /// A mapping that is shared or a file's.
     Mapping(String),
 }
@@ -64,6 +68,7 @@ impl fmt::Display for RootKind {
             Self::Tls(tid) => write!(f, "the TLS of thread {tid}"),
             Self::Register(tid) => write!(f, "a register of thread {tid}"),
             Self::EndedThread => write!(f, "the thread vector of a thread that has ended"),
+            Self::Code => write!(f, "code that the program made"),
             Self::Mapping(name) => write!(f, "{name}"),
         }
     }
@@ -153,6 +158,7 @@ pub(super) fn find(scene: &Scene<'_>) -> Roots {
     }
     search.taken.extend(std::mem::take(&mut search.claimed));
     search.mappings();
+    search.code();
     let (segments, doubts) = program_memory(scene.heap);
     let mut roots = search.roots;
     roots.transit.extend(segments);
@@ -334,6 +340,36 @@ impl Search<'_> {
                         self.roots.transit.push((thread.block, end));
                     }
                 }
+            }
+        }
+    }
+
+    /// Adds what code points to that the program made.
+    fn code(&mut self) {
+        let heap = self.scene.heap;
+        let regions = RangeSet::new(
+            heap.regions
+                .iter()
+                .map(|region| (region.base, region.end())),
+        );
+        let memory = heap.reader.memory();
+        let mappings = self.scene.target.mappings.iter();
+        let made = mappings.filter(|mapping| code::is_made(mapping));
+        // Stacks may be executable; what is below their frames is dead.
+        let ranges = made.flat_map(|mapping| self.taken.without((mapping.start, mapping.end)));
+        for range in ranges.collect::<Vec<_>>() {
+            let (found, is_cut) = code::pointers(memory, range, &regions, self.scene.cancel);
+            let kind = RootKind::Code;
+            let values = found.into_iter();
+            let values = values.map(|value| RootValue {
+                value,
+                kind: kind.clone(),
+            });
+            self.roots.values.extend(values);
+            if is_cut {
+                let start = range.0;
+                let doubt = format!("the code at {start:#x} points to more than can be kept");
+                self.roots.doubts.push(doubt);
             }
         }
     }

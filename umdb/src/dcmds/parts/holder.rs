@@ -108,7 +108,7 @@ impl Context<'_> {
                 (format!("stack of thread {tid}"), name)
             }
             RootKind::Tls(tid) => (format!("TLS of thread {tid}"), Cell::Empty),
-            RootKind::EndedThread => (kind.to_string(), Cell::Empty),
+            RootKind::EndedThread | RootKind::Code => (kind.to_string(), Cell::Empty),
             RootKind::Mapping(name) => ("mapping".to_owned(), Cell::text(name)),
         }
     }
