@@ -5,7 +5,8 @@
 use std::{
     collections::BTreeSet,
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -15,6 +16,7 @@ use nix::{
     unistd::Pid,
 };
 use umem_tests::{
+    NotRun, Outcome,
     command::{Answer, WATCHDOG, pid_of, wait},
     need,
     umdb::{Umdb, expect_complaint, expect_no_debris},
@@ -198,10 +200,36 @@ impl Session {
         }
     }
 
-    fn ends(mut self) {
+    /// The frozen copies of a process that it holds.
+    fn copies(&self, victim: &Victim) -> Vec<u32> {
+        let name = fs::read_link(format!("/proc/{}/exe", victim.pid())).expect("the victim lives");
+        let umdb = pid_of(self.umdb.as_ref().expect("it runs"));
+        let is_copy = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let is_ours = status
+                .lines()
+                .filter_map(|line| line.strip_prefix("TracerPid:"))
+                .any(|text| text.trim() != "0" && is_thread_of(text.trim(), umdb));
+            is_ours && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == name)
+        };
+        fs::read_dir("/proc")
+            .expect("/proc can be read")
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|&pid| pid != victim.pid().as_raw() as u32)
+            .filter(is_copy)
+            .collect()
+    }
+
+    /// Its status, and what it said on standard error.
+    fn ends(mut self) -> (Option<i32>, String) {
         drop(self.input.take());
-        let umdb = self.umdb.take().expect("ends only once");
-        assert!(wait(umdb, WATCHDOG).is_ok(), "umdb does not end");
+        let mut umdb = self.umdb.take().expect("ends only once");
+        let mut complaints = String::new();
+        let mut stderr = umdb.stderr.take().expect("stderr is piped");
+        let status = wait(umdb, WATCHDOG).expect("umdb ends");
+        stderr.read_to_string(&mut complaints).expect("it is text");
+        (status.code(), complaints)
     }
 }
 
@@ -258,22 +286,7 @@ fn a_snapshot_is_of_one_moment_and_can_be_retaken() {
 fn a_snapshot_holds_no_files() {
     let victim = need!(Victim::start("odd", &["threads"]));
     let session = Session::open(&victim, "--snapshot");
-    let name = fs::read_link(format!("/proc/{}/exe", victim.pid())).expect("the victim lives");
-    let copies: Vec<u32> = fs::read_dir("/proc")
-        .expect("/proc can be read")
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&pid| pid != victim.pid().as_raw() as u32)
-        .filter(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let tracer = pid_of(session.umdb.as_ref().expect("it runs"));
-            let is_ours = status
-                .lines()
-                .filter_map(|line| line.strip_prefix("TracerPid:"))
-                .any(|text| text.trim() != "0" && is_thread_of(text.trim(), tracer));
-            is_ours && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == name)
-        })
-        .collect();
+    let copies = session.copies(&victim);
     assert_eq!(copies.len(), 1, "one copy of {}", victim.pid());
     let files = fs::read_dir(format!("/proc/{}/fd", copies[0])).expect("the copy lives");
     assert_eq!(files.count(), 0);
@@ -283,6 +296,66 @@ fn a_snapshot_holds_no_files() {
         state.is_empty() || state.contains(") Z ") || state.contains(") X "),
         "the copy is gone: {state}"
     );
+}
+
+/// As the system does when memory is short.
+#[test]
+fn where_the_copy_is_killed_the_reason_is_said() {
+    let mut victim = need!(Victim::start("odd", &["threads"]));
+    let mut session = Session::open(&victim, "--snapshot");
+    for copy in session.copies(&victim) {
+        kill(Pid::from_raw(copy as i32), Signal::SIGKILL).expect("the copy lives");
+    }
+    session.ask("::findleaks", "");
+    let (status, complaints) = session.ends();
+    assert_eq!(status, Some(3), "{complaints}");
+    for words in ["no verdict", "copy was killed from outside", "--hold"] {
+        assert!(complaints.contains(words), "{complaints}");
+    }
+    expect_unharmed(&mut victim, "after its copy was killed");
+}
+
+/// A control group with a limit on memory, of either version.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(limit: &str) -> Outcome<Self> {
+        let kinds = [
+            ("/sys/fs/cgroup", "memory.max"),
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ];
+        let name = format!("umem-test-{}", std::process::id());
+        for (root, file) in kinds {
+            let group = Self(Path::new(root).join(&name));
+            if fs::create_dir(&group.0).is_ok() && fs::write(group.0.join(file), limit).is_ok() {
+                return Ok(group);
+            }
+        }
+        Err(NotRun::because("no control groups can be made"))
+    }
+
+    fn add(&self, pid: Pid) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("a process can move");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A copy that would not find room is not made.
+#[test]
+fn a_process_near_its_limit_is_stopped_instead() {
+    let group = need!(Group::new("1048576"));
+    let victim = need!(Victim::start("clock", &["64", "0"]));
+    look(&victim, "--snapshot", "::umem_status").expect_code(0);
+    group.add(victim.pid());
+    let answer = Umdb::pid(victim.pid()).exec("::umem_status").run();
+    answer.expect_code(0);
+    expect_complaint(&answer, &["MiB of memory are left", "is stopped while"]);
+    drop(victim);
 }
 
 fn is_thread_of(tid: &str, pid: Pid) -> bool {
@@ -334,6 +407,33 @@ fn where_a_filter_would_end_it_the_process_is_stopped_instead() {
     answer.expect_code(2);
     expect_complaint(&answer, &["snapshot", "seccomp", "--hold"]);
     expect_unharmed(&mut victim, "strict");
+}
+
+/// Whether we may examine seccomp filters (CAP_SYS_ADMIN).
+fn may_examine_filters() -> Outcome<()> {
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    let status = fs::read_to_string("/proc/self/status").expect("/proc can be read");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    match bits {
+        Some(bits) if bits & CAP_SYS_ADMIN != 0 => Ok(()),
+        _ => Err(NotRun::because("seccomp filters take CAP_SYS_ADMIN")),
+    }
+}
+
+/// The filter is examined: one that lets a snapshot be made is no obstacle, nor is one of another thread.
+#[test]
+fn where_a_filter_allows_it_a_snapshot_is_made() {
+    need!(may_examine_filters());
+    for state in ["container", "half"] {
+        let mut victim = need!(Victim::start("odd", &[state]));
+        for _ in 0..3 {
+            let answer = look(&victim, "--snapshot", "::findleaks");
+            expect_its_leak(&answer);
+            assert_eq!(answer.stderr, "", "{state}: {answer}");
+            expect_unharmed(&mut victim, state);
+        }
+    }
 }
 
 #[test]

@@ -6,12 +6,16 @@
  *   leader    the main thread has ended, another one holds a buffer and answers
  *   realtime  a timer sends real-time signals all the time
  *   strict    a seccomp filter ends the process for clone
+ *   container a seccomp filter as containers have: no new namespaces, and system calls that it does not know fail
+ *   half      the main thread has the filter of strict, the one that answers has none
  *   threads   threads are born and die all the time
  *   exec      it calls execve all the time, beside other threads
  * Answers every byte on standard input with its successor (exec does not), and loses 33 bytes more for each 'l'.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -94,6 +98,13 @@ static void *during_vfork(void *unused)
     return ready(unused);
 }
 
+static void *during_read(void *unused)
+{
+    while (leader_state() != 'S')
+        usleep(1000);
+    return ready(unused);
+}
+
 static void on_signal(int signal)
 {
     (void)signal;
@@ -111,6 +122,14 @@ static void send_signals(void)
     timer_settime(timer, 0, &often, NULL);
 }
 
+static void install(struct sock_filter *filter, size_t count)
+{
+    struct sock_fprog program = {count, filter};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        _exit(1);
+}
+
 static void forbid_clone(void)
 {
     struct sock_filter filter[] = {
@@ -119,10 +138,24 @@ static void forbid_clone(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-        _exit(1);
+    install(filter, sizeof filter / sizeof *filter);
+}
+
+static void confine(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 4, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x7e020000, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+    };
+    install(filter, sizeof filter / sizeof *filter);
 }
 
 static void *short_life(void *unused)
@@ -169,6 +202,15 @@ int main(int argc, char **argv)
         send_signals();
     } else if (strcmp(name, "strict") == 0) {
         forbid_clone();
+    } else if (strcmp(name, "container") == 0) {
+        confine();
+    } else if (strcmp(name, "half") == 0) {
+        int ends[2];
+        start(during_read);
+        forbid_clone();
+        /* The first thread that would be asked: its call can be restarted without a trace. */
+        while (pipe(ends) == 0)
+            read(ends[0], ends, 1);
     } else if (strcmp(name, "threads") == 0) {
         start(births);
         start(births);

@@ -74,6 +74,9 @@ pub fn find(scene: &Scene<'_>) -> Result<Leaks, Cancelled> {
         ..marker.stats
     };
     let mut doubts: Vec<String> = super::missing(scene.target).map(str::to_owned).collect();
+    if scene.target.memory.lost().is_some() {
+        doubts.push("the memory is gone meanwhile".to_owned());
+    }
     doubts.extend(heap_doubts(heap));
     if scene.target.threads.is_empty() {
         doubts.push("there are no threads".to_owned());

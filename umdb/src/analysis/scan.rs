@@ -51,7 +51,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Calls `each` with address and bytes of the readable pieces of a range; addresses are multiples of 8.
+    /// Calls `each` with address and bytes of the readable pieces of a range; addresses are multiples of 8. What of a
+    /// large range was never written to is left out.
     ///
     /// A long hole is crossed in growing steps, so that a range of absurd length has an end.
     pub(super) fn range(&mut self, (start, end): Range, mut each: impl FnMut(u64, &[u8])) {
@@ -60,6 +61,14 @@ impl<'a> Source<'a> {
         let mut hole = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
         while at < end && !self.cancel.is_requested() {
+            if end - at >= PIECE {
+                let next = self.memory.next_written(at, end).min(end) & !7;
+                if next > at {
+                    self.read += next - at;
+                    at = next;
+                    continue;
+                }
+            }
             let wanted = (end - at).min(PIECE);
             if let Some(view) = self.memory.view(at, wanted as usize) {
                 each(at, view);

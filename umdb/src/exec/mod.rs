@@ -231,6 +231,11 @@ impl<'a> Session<'a> {
                 Err(error)
             }
         };
+        if let Some(why) = self.subject.target.memory.lost() {
+            let mut report = Report::default();
+            report.incomplete(why);
+            let _ = printer.take_report(report);
+        }
         self.worsen(sink.end());
         result
     }

@@ -9,11 +9,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     path::Path,
     sync::Arc,
 };
 
 use memmap2::Mmap;
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek64},
+};
 
 use super::{
     Error, Files, Kind, Mapping, Memory, Module, Target,
@@ -61,6 +66,8 @@ struct Backing {
 /// Memory of a core.
 struct CoreMemory {
     bytes: Arc<Mmap>,
+    /// The same, to be asked for its holes.
+    file: File,
     segments: Vec<Segment>,
     backing: Vec<Backing>,
     /// Private memory that was never touched, and so is zero.
@@ -141,6 +148,28 @@ impl Memory for CoreMemory {
     fn view(&self, address: u64, length: usize) -> Option<&[u8]> {
         self.core_piece(address)?.get(..length)
     }
+
+    fn next_written(&self, address: u64, end: u64) -> u64 {
+        let skip = match self.core_piece(address) {
+            Some(piece) => {
+                let offset = piece.as_ptr() as usize - self.bytes.as_ptr() as usize;
+                // Where the file system cannot tell, all of it counts as written.
+                match lseek64(&self.file, offset as i64, Whence::SeekData) {
+                    Ok(data) => (data as u64)
+                        .saturating_sub(offset as u64)
+                        .min(piece.len() as u64),
+                    Err(Errno::ENXIO) => piece.len() as u64,
+                    Err(_) => 0,
+                }
+            }
+            None if self.file_piece(address).is_none() => {
+                let untouched = find(&self.untouched, address, |range| *range);
+                untouched.map_or(0, |range| range.1 - address)
+            }
+            None => 0,
+        };
+        address.saturating_add(skip).min(end)
+    }
 }
 
 // ---- opening ----
@@ -152,7 +181,7 @@ pub(super) fn open(
     sysroot: Option<&Path>,
 ) -> Result<Target, Error> {
     let (mut warnings, mut remarks) = (Vec::new(), Vec::new());
-    let bytes = map(path, &mut warnings, &mut remarks)?;
+    let (bytes, file) = map(path, &mut warnings, &mut remarks)?;
     let headers = program_headers(path, &bytes)?;
     let segments = segments(&bytes, &headers, &mut warnings);
     if segments.is_empty() {
@@ -173,6 +202,7 @@ pub(super) fn open(
         .collect();
     let mut memory = CoreMemory {
         bytes: Arc::new(bytes),
+        file,
         segments,
         backing: Vec::new(),
         untouched: Vec::new(),
@@ -246,7 +276,11 @@ fn with_files(
     good
 }
 
-fn map(path: &Path, warnings: &mut Vec<String>, notes: &mut Vec<String>) -> Result<Mmap, Error> {
+fn map(
+    path: &Path,
+    warnings: &mut Vec<String>,
+    notes: &mut Vec<String>,
+) -> Result<(Mmap, File), Error> {
     let cannot = |error: &std::io::Error| {
         Error::new(format!(
             "cannot open '{}': {}",
@@ -263,12 +297,12 @@ fn map(path: &Path, warnings: &mut Vec<String>, notes: &mut Vec<String>) -> Resu
         )));
     }
     let Some(packing) = Packing::of(&bytes) else {
-        return Ok(bytes);
+        return Ok((bytes, file));
     };
     let unpacked = packed::unpack(path, &file, packing)?;
     warnings.extend(unpacked.warning);
     notes.extend(unpacked.note);
-    Ok(unpacked.bytes)
+    Ok((unpacked.bytes, unpacked.file))
 }
 
 fn program_headers(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
@@ -567,6 +601,7 @@ mod tests {
         let mapped = Arc::new(map_file(file.as_file()).unwrap());
         let memory = CoreMemory {
             bytes: Arc::clone(&mapped),
+            file: file.reopen().unwrap(),
             segments: Vec::new(),
             untouched: Vec::new(),
             backing: vec![Backing {

@@ -4,21 +4,19 @@
 //! 2. Ranges with MADV_WIPEONFORK are empty there: no page of them is present, where the process has some.
 //! 3. Shared memory is not copied: the process goes on writing to it. What a pointer moved there would be lost.
 
-use std::{fs::File, os::unix::fs::FileExt};
-
 use nix::unistd::Pid;
 
-use super::{Mapping, Memory, live::ProcessMemory, procfs};
+use super::{
+    Mapping, Memory,
+    live::ProcessMemory,
+    pages::{PAGE, Pages},
+    procfs,
+};
 
 /// More than this is not copied while the process waits: it takes a quarter of a second.
 const BYTES_MAX: u64 = 512 << 20;
-const PAGE: u64 = 4096;
-/// Pages whose presence is read at once.
-const PAGES: usize = 4096;
-/// A mapping without any page up to here (256 MiB) is taken for empty.
-const LOOK_MAX: u64 = 1 << 16;
-/// A page is in memory, or in swap.
-const PRESENT: u64 = 3 << 62;
+/// A mapping without any page up to here is taken for empty.
+const LOOK_MAX: u64 = 256 << 20;
 
 /// Memory that was read before the process went on, in order of address.
 #[derive(Default)]
@@ -54,8 +52,8 @@ pub(super) fn left_out(
 ) -> Result<Kept, String> {
     let in_copy = procfs::mappings(copy.as_raw() as u32).map_err(|error| error.what)?;
     let pages = (
-        File::open(format!("/proc/{process}/pagemap")),
-        File::open(format!("/proc/{copy}/pagemap")),
+        Pages::of(process.as_raw() as u32),
+        Pages::of(copy.as_raw() as u32),
     );
     let is_wiped = |mapping: &Mapping| match &pages {
         (Ok(process), Ok(copy)) => is_wiped(process, copy, mapping),
@@ -139,32 +137,10 @@ fn without(mapping: &Mapping, present: impl Iterator<Item = (u64, u64)>) -> Vec<
 }
 
 /// Whether no page is present in the copy where the first one of the process is.
-fn is_wiped(process: &File, copy: &File, mapping: &Mapping) -> bool {
-    let mut words = vec![0; PAGES * 8];
-    let mut page = mapping.start / PAGE;
-    let end = (mapping.end / PAGE).min(page + LOOK_MAX);
-    while page < end {
-        let count = PAGES.min((end - page) as usize);
-        let Ok(got) = process.read_at(&mut words[..count * 8], page * 8) else {
-            return false;
-        };
-        let found = words[..got].chunks_exact(8).position(|word| {
-            word.first_chunk()
-                .is_some_and(|word| u64::from_le_bytes(*word) & PRESENT != 0)
-        });
-        if let Some(index) = found {
-            let mut word = [0; 8];
-            let is_read = copy
-                .read_exact_at(&mut word, (page + index as u64) * 8)
-                .is_ok();
-            return is_read && u64::from_le_bytes(word) & PRESENT == 0;
-        }
-        if got < count * 8 {
-            return false;
-        }
-        page += count as u64;
-    }
-    false
+fn is_wiped(process: &Pages, copy: &Pages, mapping: &Mapping) -> bool {
+    let end = mapping.end.min(mapping.start.saturating_add(LOOK_MAX));
+    let first = process.next_present(mapping.start, end);
+    first < end && copy.next_present(first, first + PAGE) > first
 }
 
 #[cfg(test)]

@@ -18,21 +18,49 @@ use std::{
 use super::{
     Attach, Error, Files, Kind, Mapping, Memory, Target, Thread,
     keep::Kept,
-    modules, procfs,
+    modules,
+    pages::Pages,
+    procfs,
     snapshot::{self, Frozen, Refusal, Stub},
     stop::{self, Stopped},
 };
 
 /// Memory of a process, through /proc/PID/mem: readable pages, and those that are protected as well.
 pub(super) struct ProcessMemory {
+    pid: u32,
     file: File,
+    /// Which pages there are, and where those that there are not are zero.
+    pages: Option<(Pages, Vec<(u64, u64)>)>,
 }
 
 impl ProcessMemory {
     pub(super) fn open(pid: u32) -> io::Result<Self> {
         Ok(Self {
+            pid,
             file: File::open(format!("/proc/{pid}/mem"))?,
+            pages: None,
         })
+    }
+
+    /// Has it know which pages of private memory were never written to. The process must not run.
+    fn with_pages(self, mappings: &[Mapping]) -> Self {
+        let is_private = |mapping: &&Mapping| {
+            let name = mapping.name.as_deref();
+            let is_anonymous = |name: &str| name.starts_with("[anon:") || name == "[heap]";
+            !mapping.shared && name.is_none_or(is_anonymous)
+        };
+        let private = mappings.iter().filter(is_private);
+        let private = private.map(|mapping| (mapping.start, mapping.end));
+        let pages = Pages::of(self.pid).ok();
+        Self {
+            pages: pages.map(|pages| (pages, private.collect())),
+            ..self
+        }
+    }
+
+    /// Whose memory it is has ended. We have not taken note of that, so that nobody else has its number.
+    fn has_ended(&self) -> bool {
+        !procfs::has_memory(self.pid)
     }
 }
 
@@ -54,6 +82,20 @@ impl Memory for ProcessMemory {
             }
         }
         done
+    }
+
+    fn next_written(&self, address: u64, end: u64) -> u64 {
+        let found = self.pages.as_ref().and_then(|(pages, private)| {
+            let after = private.partition_point(|range| range.0 <= address);
+            let range = private.get(after.checked_sub(1)?)?;
+            (address < range.1).then(|| pages.next_present(address, end.min(range.1)))
+        });
+        found.unwrap_or(address)
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.has_ended()
+            .then(|| format!("process {} has ended, and its memory with it", self.pid))
     }
 }
 
@@ -87,6 +129,24 @@ impl Memory for FrozenMemory {
             done += got;
         }
         done
+    }
+
+    fn next_written(&self, address: u64, end: u64) -> u64 {
+        match self.kept.piece(address) {
+            Some(_) => address,
+            None => {
+                let end = end.min(address.saturating_add(self.kept.gap(address)));
+                self.copy.next_written(address, end)
+            }
+        }
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.copy.has_ended().then(|| {
+            "the frozen copy was killed from outside, as the system does when memory is short: the rest cannot be read \
+             (--hold takes no memory)"
+                .to_owned()
+        })
     }
 }
 
@@ -267,10 +327,11 @@ fn hold(pid: u32, keeper: &mut Option<Keeper>, notes: Vec<String>) -> Report {
     let mut stopped = stop::stop_all(pid)?;
     let process = procfs::reachable(pid);
     let memory = ProcessMemory::open(process).map_err(|error| not_readable(pid, &error))?;
+    let mappings = procfs::mappings(process)?;
     let captured = Captured {
         threads: named(pid, stopped.threads()),
-        mappings: procfs::mappings(process)?,
-        memory: Arc::new(memory),
+        memory: Arc::new(memory.with_pages(&mappings)),
+        mappings,
         process,
         frozen: false,
         warnings: std::mem::take(&mut stopped.warnings),
@@ -302,11 +363,11 @@ fn frozen(pid: u32, keeper: &mut Option<Keeper>) -> Result<Result<Captured, Refu
     *keeper = Some(Keeper::Copy(child.copy));
     Ok(Ok(Captured {
         threads: named(pid, threads),
-        mappings,
         memory: Arc::new(FrozenMemory {
-            copy: memory,
+            copy: memory.with_pages(&mappings),
             kept: child.kept,
         }),
+        mappings,
         process,
         frozen: true,
         warnings: std::mem::take(&mut stopped.warnings),

@@ -14,10 +14,12 @@ mod live;
 mod modules;
 mod notes;
 mod packed;
+mod pages;
 mod procfs;
 mod restart;
 mod run;
 mod save;
+mod seccomp;
 mod snapshot;
 mod stop;
 mod trace;
@@ -41,6 +43,18 @@ pub trait Memory: Send + Sync {
     /// A direct view of `[address, address + length)`, where the memory is mapped here as a whole (cores).
     fn view(&self, address: u64, length: usize) -> Option<&[u8]> {
         let _ = (address, length);
+        None
+    }
+
+    /// The first address from `address` on, at most `end`, at which there may be something else than zero bytes, as far as
+    /// that is known without reading: programs reserve much more memory than they write to.
+    fn next_written(&self, address: u64, end: u64) -> u64 {
+        let _ = end;
+        address
+    }
+
+    /// Why nothing can be read any more, when that has come since the target was opened.
+    fn lost(&self) -> Option<String> {
         None
     }
 

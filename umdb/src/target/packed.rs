@@ -33,6 +33,7 @@ pub(super) enum Packing {
 /// An unpacked core.
 pub(super) struct Unpacked {
     pub(super) bytes: Mmap,
+    pub(super) file: File,
     pub(super) warning: Option<String>,
     pub(super) note: Option<String>,
 }
@@ -124,6 +125,7 @@ pub(super) fn unpack(path: &Path, file: &File, packing: Packing) -> Result<Unpac
     });
     Ok(Unpacked {
         bytes,
+        file: out,
         warning,
         note,
     })

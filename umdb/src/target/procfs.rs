@@ -1,12 +1,24 @@
 //! What /proc says of a process.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{Error, Mapping};
 
 /// A line of /proc/PID/status.
 pub(super) fn status_field(pid: u32, field: &str) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field_in(&format!("/proc/{pid}/status"), field)
+}
+
+/// A line of /proc/PID/task/TID/status.
+pub(super) fn thread_status_field(pid: u32, tid: u32, field: &str) -> Option<String> {
+    field_in(&format!("/proc/{pid}/task/{tid}/status"), field)
+}
+
+fn field_in(path: &str, field: &str) -> Option<String> {
+    let status = fs::read_to_string(path).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
@@ -37,6 +49,12 @@ pub(super) fn thread_state(pid: u32, tid: u32) -> Option<char> {
 /// A thread that is dead, or that nobody has heard of.
 pub(super) fn has_ended(pid: u32, tid: u32) -> bool {
     matches!(thread_state(pid, tid), None | Some('Z' | 'X' | 'x'))
+}
+
+/// Whether a process still has memory: it gives that up before anything else when it ends.
+pub(super) fn has_memory(pid: u32) -> bool {
+    let sizes = fs::read_to_string(format!("/proc/{pid}/statm"));
+    sizes.is_ok_and(|sizes| !sizes.starts_with("0 "))
 }
 
 /// A thread by which a process is reached in /proc: a leader that has ended shows nothing there.
@@ -148,22 +166,70 @@ fn machine_headroom() -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
-/// What the strictest memory limit above a process leaves (control groups, version 2).
+/// What the strictest memory limit above a process leaves. Pages of files that nobody used lately make room.
 fn group_headroom(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let folder = root.join(path);
-    let groups = folder
-        .ancestors()
-        .take_while(|group| group.starts_with(root));
-    groups
-        .filter_map(|group| {
-            let limit = number(group.join("memory.max"))?;
-            Some(limit.saturating_sub(number(group.join("memory.current"))?))
-        })
+    let lines = text.lines();
+    lines
+        .filter_map(|line| HIERARCHIES.iter().find_map(|kind| kind.headroom(line)))
         .min()
+}
+
+/// Control groups of one of their two versions.
+struct Hierarchy {
+    /// The field of a line of /proc/PID/cgroup that names it.
+    name: &'static str,
+    /// Where it is mounted.
+    root: &'static str,
+    limit: &'static str,
+    used: &'static str,
+    /// A line of `memory.stat`.
+    unused_files: &'static str,
+}
+
+const HIERARCHIES: [Hierarchy; 2] = [
+    Hierarchy {
+        name: "",
+        root: "/sys/fs/cgroup",
+        limit: "memory.max",
+        used: "memory.current",
+        unused_files: "inactive_file ",
+    },
+    Hierarchy {
+        name: "memory",
+        root: "/sys/fs/cgroup/memory",
+        limit: "memory.limit_in_bytes",
+        used: "memory.usage_in_bytes",
+        unused_files: "total_inactive_file ",
+    },
+];
+
+impl Hierarchy {
+    /// For a line `number:controllers:path` of this hierarchy.
+    fn headroom(&self, line: &str) -> Option<u64> {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let is_ours = fields.next()?.split(',').any(|name| name == self.name);
+        let path = fields.next().filter(|_| is_ours)?.trim_start_matches('/');
+        let groups = Path::new(self.root).join(path);
+        let groups = groups
+            .ancestors()
+            .take_while(|group| group.starts_with(self.root));
+        groups.filter_map(|group| self.left(group)).min()
+    }
+
+    fn left(&self, group: &Path) -> Option<u64> {
+        let read = |name| fs::read_to_string(group.join(name)).ok();
+        let number = |name| read(name)?.trim().parse::<u64>().ok();
+        let limit = number(self.limit)?;
+        let files = read("memory.stat").and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(self.unused_files))?;
+            line.parse().ok()
+        });
+        let used = number(self.used)?.saturating_sub(files.unwrap_or(0));
+        Some(limit.saturating_sub(used))
+    }
 }
 
 /// Command line, its words separated by blanks.

@@ -31,7 +31,7 @@ use super::{
     Mapping, Memory, Module,
     keep::{self, Kept},
     live::ProcessMemory,
-    modules, procfs, restart,
+    modules, procfs, restart, seccomp,
     stop::{Held, go_on_to_stop},
     trace::{self, Stop},
 };
@@ -40,7 +40,7 @@ use super::{
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a carrier that finds its way back by itself may take.
 const RETURN_LIMIT: Duration = Duration::from_secs(2);
-/// Entering a system call shows this as its result.
+/// What entering a system call shows as its result.
 const ENTERING: i64 = -(libc::ENOSYS as i64);
 /// Code segment of 64-bit programs.
 const USER_CODE: u64 = 0x33;
@@ -110,11 +110,6 @@ pub(super) type Refusal = String;
 /// What speaks against a snapshot before the process is touched.
 pub(super) fn refusal(pid: u32) -> Option<Refusal> {
     let field = |name| procfs::status_field(pid, name);
-    if field("Seccomp").is_some_and(|mode| mode != "0") {
-        return Some(
-            "a seccomp filter might end it for the system calls that a snapshot needs".to_owned(),
-        );
-    }
     let is_init = field("NSpid").is_some_and(|ids| {
         let mut ids = ids.split_whitespace();
         ids.next_back() == Some("1")
@@ -185,8 +180,7 @@ pub(super) fn take(
     if stub.is_busy(&memory, held) {
         return Err("another snapshot of it is not finished".to_owned());
     }
-    let (tid, registers) =
-        carrier(held, &memory).ok_or("no thread of it can be used to make one")?;
+    let (tid, registers) = carrier(pid, held, &memory)?;
     let mut carrier = Carrier {
         tid,
         registers,
@@ -211,22 +205,17 @@ pub(super) fn take(
     }
 }
 
-/// The thread whose registers are best to change: one in a system call that the kernel restarts whatever happens.
-fn carrier(held: &[Held], memory: &dyn Memory) -> Option<(Pid, user_regs_struct)> {
-    let rank = |held: &Held| {
-        let registers = held.registers.as_ref()?;
-        let in_call = registers.orig_rax as i64 >= 0;
-        let rank = match registers.rax as i64 {
-            _ if registers.cs != USER_CODE => return None,
-            restart::SYS | restart::NO_INTERRUPT if in_call => 0,
-            restart::BLOCK if in_call => 1,
-            restart::NO_HANDLER if in_call => 3,
-            _ if in_call => 2,
-            _ => 4,
-        };
-        Some((rank, held.tid, *registers))
-    };
-    let mut ranked: Vec<_> = held.iter().filter_map(rank).collect();
+/// Threads with seccomp filters of their own that are asked; most processes have the same ones in all.
+const ASKED_MAX: usize = 16;
+
+/// The thread whose registers are best to change: one in a system call that the kernel restarts whatever happens, and that its
+/// seccomp filters let make a snapshot.
+fn carrier(
+    pid: u32,
+    held: &[Held],
+    memory: &dyn Memory,
+) -> Result<(Pid, user_regs_struct), Refusal> {
+    let mut ranked: Vec<_> = held.iter().filter_map(ranked).collect();
     ranked.sort_by_key(|&(rank, tid, _)| (rank, tid));
     // In a restartable sequence the kernel has to see where the thread is when it goes on.
     let is_free = |tid| {
@@ -234,10 +223,35 @@ fn carrier(held: &[Held], memory: &dyn Memory) -> Option<(Pid, user_regs_struct)
         trace::restartable_sequence(tid)
             .is_none_or(|at| memory.read_u64(at.wrapping_add(SEQUENCE)) == Some(0))
     };
-    ranked
+    let usable = ranked
         .into_iter()
-        .find(|&(rank, tid, _)| rank < 4 || is_free(tid))
-        .map(|(_, tid, registers)| (tid, registers))
+        .filter(|&(rank, tid, _)| rank < RUNNING || is_free(tid));
+    let mut refusal = None;
+    for (_, tid, registers) in usable.take(ASKED_MAX) {
+        match seccomp::objection(pid, tid) {
+            None => return Ok((tid, registers)),
+            Some(why) => refusal = refusal.or(Some(why)),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| "no thread of it can be used to make one".to_owned()))
+}
+
+/// Rank of a thread that was interrupted in its own code.
+const RUNNING: u32 = 4;
+
+/// How good a carrier a thread is: 0 is best.
+fn ranked(held: &Held) -> Option<(u32, Pid, user_regs_struct)> {
+    let registers = held.registers.as_ref()?;
+    let in_call = registers.orig_rax as i64 >= 0;
+    let rank = match registers.rax as i64 {
+        _ if registers.cs != USER_CODE => return None,
+        restart::SYS | restart::NO_INTERRUPT if in_call => 0,
+        restart::BLOCK if in_call => 1,
+        restart::NO_HANDLER if in_call => 3,
+        _ if in_call => 2,
+        _ => RUNNING,
+    };
+    Some((rank, held.tid, *registers))
 }
 
 /// The thread that runs the code.
@@ -404,14 +418,22 @@ enum Ran {
 fn run(tid: Pid, call: libc::c_long) -> Result<Ran, Refusal> {
     let limit = Instant::now() + STEP_LIMIT;
     let mut signal = 0;
+    let mut is_inside = false;
     loop {
         trace::resume_to_call(tid, signal).map_err(|error| gone(error.desc()))?;
         signal = 0;
         match trace::wait(tid, limit) {
             Some(Stop::Call) => {
                 let now = trace::registers(tid).map_err(|error| gone(error.desc()))?;
-                if now.orig_rax as i64 == call && now.rax as i64 != ENTERING {
-                    return Ok(Ran::Result(now.rax as i64));
+                if now.orig_rax as i64 != call {
+                    continue;
+                }
+                // A kernel or a filter that does not know the call returns what the entry shows.
+                match now.rax as i64 {
+                    ENTERING if !is_inside => is_inside = true,
+                    // A stop of the whole process came between: the call is made once more.
+                    restart::BLOCK..=restart::SYS => is_inside = false,
+                    result => return Ok(Ran::Result(result)),
                 }
             }
             // The whole process is stopped; letting go of it will stop the carrier again.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::{
     errno::Errno,
-    libc::{self, c_int, c_long, c_uint, c_void, user_regs_struct},
+    libc::{self, c_int, c_long, c_uint, c_void, sock_filter, user_regs_struct},
     unistd::Pid,
 };
 
@@ -218,6 +218,28 @@ pub(super) fn restartable_sequence(tid: Pid) -> Option<u64> {
     )
     .ok()?;
     (found.pointer != 0).then_some(found.pointer)
+}
+
+/// A seccomp filter of a stopped thread, the oldest first; ENOENT behind the last one.
+pub(super) fn seccomp_filter(tid: Pid, index: usize) -> Result<Vec<sock_filter>, Errno> {
+    const PTRACE_SECCOMP_GET_FILTER: c_uint = 0x420c;
+    const EMPTY: sock_filter = sock_filter {
+        code: 0,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    // The kernel takes no longer ones (BPF_MAXINSNS).
+    let mut filter = vec![EMPTY; libc::BPF_MAXINSNS as usize];
+    let count = request(PTRACE_SECCOMP_GET_FILTER, tid, index, 0)?;
+    if usize::try_from(count).is_ok_and(|count| count <= filter.len()) {
+        let room = filter.as_mut_ptr() as usize;
+        request(PTRACE_SECCOMP_GET_FILTER, tid, index, room)?;
+        filter.truncate(count as usize);
+        Ok(filter)
+    } else {
+        Err(Errno::EOVERFLOW)
+    }
 }
 
 impl From<user_regs_struct> for Registers {
