@@ -119,6 +119,24 @@ fn a_core_that_is_cut_off_says_how_much_is_missing() {
     expect_complaint(&answer, &["cut off", "libumem.so"]);
 }
 
+/// gdb writes its notes last, threads and names of files among them.
+#[test]
+fn a_core_of_gcore_that_is_cut_off_gives_what_is_left() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let core = need!(cores::gcore(&victim));
+    let mut image = Image::read(core.path());
+    image.cut(image.len() - 1);
+    let cut = core.beside("cut");
+    image.write(&cut);
+    let answer = Umdb::core(&cut).exec("::umem_cache; ::findleaks").run();
+    answer.expect_code(3);
+    assert!(answer.stdout.contains("umem_alloc_64"), "{answer}");
+    for words in ["no verdict", "has no threads"] {
+        assert!(answer.stderr.contains(words), "{answer}");
+    }
+    expect_no_debris(&answer);
+}
+
 #[test]
 fn a_compressed_core_that_is_cut_off_gives_what_is_left() {
     let core = need!(filtered("0x33"));

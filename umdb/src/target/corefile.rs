@@ -195,7 +195,7 @@ pub(super) fn open(
     if notes.threads.is_empty() {
         warnings.push("the core has no threads: their registers and stacks are missing".to_owned());
     }
-    let mappings = mappings(&segments, &notes.files);
+    let mut mappings = mappings(&segments, &notes.files);
     let pieces = segments
         .iter()
         .map(|s| (s.start, s.start + s.held, s.start + s.wanted))
@@ -207,6 +207,9 @@ pub(super) fn open(
         backing: Vec::new(),
         untouched: Vec::new(),
     };
+    if notes.files.is_empty() {
+        name_modules(&memory, &mut mappings);
+    }
     memory.untouched = untouched(&memory.segments, &notes.files);
     let files = Files::of_core(program, sysroot);
     let modules = with_files(&mut memory, &mappings, &notes, &files, &mut warnings);
@@ -486,6 +489,17 @@ fn mappings(segments: &[Segment], files: &[FileRange]) -> Vec<Mapping> {
     }
     mappings.sort_by_key(|mapping| mapping.start);
     mappings
+}
+
+/// Names modules by their addresses where their own names are missing: gdb's gcore writes them last, so that a core that is
+/// cut off has none.
+fn name_modules(memory: &CoreMemory, mappings: &mut [Mapping]) {
+    for mapping in mappings {
+        let mut magic = [0; 4];
+        if memory.read_all(mapping.start, &mut magic) && magic == *b"\x7fELF" {
+            mapping.name = Some(format!("unknown-{:x}", mapping.start));
+        }
+    }
 }
 
 /// Files that are the ones that were mapped.
