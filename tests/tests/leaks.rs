@@ -183,6 +183,40 @@ fn what_main_held_is_lost_when_it_returns() {
     assert_eq!(rows(&exited), [("lose".to_owned(), 1)], "{exited}");
 }
 
+/// What is no finding is shown on request, and changes no status.
+#[test]
+fn what_is_not_lost_is_shown_on_request() {
+    let (_victim, twin) = need!(roots("foreign"));
+    let (value, answer) = Umdb::pid(twin.pid()).json("::findleaks -m");
+    answer.expect_code(0);
+    let mappings = sizes_in(&value);
+    assert_eq!(mappings, [1 << 16], "{answer}");
+    let (_victim, twin) = need!(roots("interior"));
+    for (flag, words) in [
+        ("-i", "only by pointers into the middle"),
+        ("-r", "still reachable"),
+    ] {
+        let answer = Umdb::pid(twin.pid())
+            .exec(&format!("::findleaks {flag}"))
+            .run();
+        answer.expect_code(0);
+        assert!(answer.stdout.contains(words), "{answer}");
+        assert!(answer.stdout.contains("keep+"), "{answer}");
+    }
+}
+
+/// Bytes of mappings, wherever they are listed.
+fn sizes_in(value: &Value) -> Vec<u64> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(|value| sizes_in(value)).collect(),
+        Value::Object(map) if map.contains_key("start") && map.contains_key("bytes") => {
+            map["bytes"].as_u64().into_iter().collect()
+        }
+        Value::Object(map) => map.values().flat_map(|value| sizes_in(value)).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn check_shapes(file: &str, lost: &[Lost<'_>]) -> Outcome<()> {
     let program = victim::program_of(file)?;
     expect(

@@ -280,9 +280,14 @@ static void shared(void) { void **other = map(MAP_SHARED); other[100] = keep(); 
 /* A mapping that nothing points to holds nothing alive, and is no leak. */
 static void foreign(void)
 {
-    void **other = map(MAP_PRIVATE);
-    lose();
+    /* Between pages without access, so that the kernel does not join it with others. */
+    char *volatile whole = mmap(NULL, 3 << 16, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void **volatile other = (void **)(whole + (1 << 16));
+    mprotect((void *)other, 1 << 16, PROT_READ | PROT_WRITE);
     other[100] = NULL;
+    lose();
+    whole = NULL;
+    other = NULL;
     is_twin = 1;
     ready();
 }

@@ -137,7 +137,10 @@ struct Search<'a> {
 
 /// Finds all roots.
 pub(super) fn find(scene: &Scene<'_>) -> Roots {
-    let own = RangeSet::new(scene.heap.span_ranges().into_iter().chain(library(scene)));
+    // What is left of the last page of a span is nobody's.
+    let whole = |(start, end): Range| (start, end.checked_next_multiple_of(PAGE).unwrap_or(end));
+    let spans = scene.heap.span_ranges().into_iter().map(whole);
+    let own = RangeSet::new(spans.chain(library(scene)));
     let auxv = scene.target.auxv.iter();
     let random = auxv.clone().find(|entry| entry.0 == AT_RANDOM);
     let mut search = Search {
