@@ -125,7 +125,8 @@ fn a_core_of_gcore_that_is_cut_off_gives_what_is_left() {
     let victim = need!(Victim::start("first_light", &[]));
     let core = need!(cores::gcore(&victim));
     let mut image = Image::read(core.path());
-    image.cut(image.len() - 1);
+    let stack = image.stack();
+    image.cut(stack.offset + 1);
     let cut = core.beside("cut");
     image.write(&cut);
     let answer = Umdb::core(&cut).exec("::umem_cache; ::findleaks").run();

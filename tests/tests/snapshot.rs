@@ -305,6 +305,12 @@ fn where_the_copy_is_killed_the_reason_is_said() {
     let mut session = Session::open(&victim, "--snapshot");
     for copy in session.copies(&victim) {
         kill(Pid::from_raw(copy as i32), Signal::SIGKILL).expect("the copy lives");
+        let end = Instant::now() + WATCHDOG;
+        let sizes = || fs::read_to_string(format!("/proc/{copy}/statm")).unwrap_or_default();
+        while !sizes().starts_with("0 ") {
+            assert!(Instant::now() < end, "{copy} does not die");
+            std::thread::yield_now();
+        }
     }
     session.ask("::findleaks", "");
     let (status, complaints) = session.ends();
@@ -327,7 +333,12 @@ impl Group {
         let name = format!("umem-test-{}", std::process::id());
         for (root, file) in kinds {
             let group = Self(Path::new(root).join(&name));
-            if fs::create_dir(&group.0).is_ok() && fs::write(group.0.join(file), limit).is_ok() {
+            // Where the other version is mounted, the folder may be one like any other.
+            let is_group = || fs::exists(group.0.join("cgroup.procs")).unwrap_or(false);
+            if fs::create_dir(&group.0).is_ok()
+                && is_group()
+                && fs::write(group.0.join(file), limit).is_ok()
+            {
                 return Ok(group);
             }
         }
