@@ -5,8 +5,8 @@
 //!    which epoch it was gone; a stack in the depot tells an epoch in which all of its modules were loaded. So a program
 //!    counter of a stack names one module, whatever lies at its address now: of those that held the address then, the
 //!    last one loaded.
-//! 2. A stack that is met again is the same one when no module under it has changed since its epoch. Then its epoch is set to the
-//!    present one, so that this is looked at once an epoch and not at each capture.
+//! 2. A stack that is met again is the same one when the modules under it are those of its epoch, or have come back. Then its epoch is set to
+//!    the present one, so that this is looked at once an epoch and not at each capture.
 //! 3. Nothing asks the loader for its list, which would take its lock: a module is met when it is first seen on a stack, where it cannot
 //!    go away, and it is gone when the loader frees its `struct link_map`. That happens after the unmapping and before
 //!    another object is loaded. Where the loader's memory is not ours, see [`super::revalidate`].
@@ -77,41 +77,64 @@ pub fn note(pcs: &[usize]) {
     }
 }
 
-/// Whether the modules of return addresses on the calling thread's stack are those that held the addresses in an earlier epoch.
+/// Whether a module lay where it says in an epoch.
+fn was_there(record: ModuleRef, epoch: u32) -> bool {
+    let unloaded = record.unloaded().get();
+    record.loaded().get() <= epoch && (unloaded == 0 || unloaded > epoch)
+}
+
+/// The module that held an address in an epoch. The newest stands first.
+fn then(address: usize, epoch: u32) -> Option<ModuleRef> {
+    all().find(|&record| holds(record, address) && was_there(record, epoch))
+}
+
+/// Whether the modules of return addresses on the calling thread's stack are those that held the addresses in an earlier epoch, or have come
+/// back since.
 #[cold]
 pub fn is_unchanged(pcs: &[usize], since: u32) -> bool {
     note(pcs);
-    let is_meant = |record: ModuleRef| pcs.iter().any(|pc| holds(record, pc.wrapping_sub(1)));
-    let has_changed = |record: &ModuleRef| {
-        let (loaded, unloaded) = (record.loaded().get(), record.unloaded().get());
-        // One that went before has nothing to do with it, nor one that came and went since.
-        let was_there = loaded <= since && (unloaded == 0 || unloaded > since);
-        was_there != (unloaded == 0)
-    };
-    !all().filter(has_changed).any(is_meant)
+    let now =
+        |address| all().find(|&record| holds(record, address) && record.unloaded().get() == 0);
+    let mut last = None;
+    pcs.iter().map(|pc| pc.wrapping_sub(1)).all(|address| {
+        if last.is_some_and(|record| holds(record, address)) {
+            return true;
+        }
+        last = now(address);
+        match (then(address, since), last) {
+            (None, None) => true,
+            (Some(then), Some(now)) => then == now || are_same(then, now),
+            _ => false,
+        }
+    })
+}
+
+/// Whether two records are of the same file at the same place.
+fn are_same(one: ModuleRef, other: ModuleRef) -> bool {
+    let place = |record: ModuleRef| (record.base().get(), record.end().get());
+    place(one) == place(other)
+        && !id_of(one).is_empty()
+        && (id_of(one), path_in(one)) == (id_of(other), path_in(other))
+}
+
+/// The build-id in a record.
+fn id_of(record: ModuleRef) -> &'static [u8] {
+    let at = record.address() + core::mem::offset_of!(Module, build_id);
+    // SAFETY: the bytes were written before the record was published, and stay; the size is at most theirs.
+    unsafe { core::slice::from_raw_parts(at as *const u8, record.build_id_size().get() as usize) }
+}
+
+/// The path in a record.
+fn path_in(record: ModuleRef) -> &'static [u8] {
+    let (at, size) = (record.path().get(), record.path_size().get());
+    // SAFETY: as in `id_of`.
+    unsafe { core::slice::from_raw_parts(at as *const u8, size as usize) }
 }
 
 /// The module that held an address in an epoch, if it is gone: its path and its first address.
 pub fn gone(address: usize, epoch: u32) -> Option<(&'static [u8], usize)> {
-    let was_there = |record: &ModuleRef| {
-        let unloaded = record.unloaded().get();
-        holds(*record, address)
-            && record.loaded().get() <= epoch
-            && (unloaded == 0 || unloaded > epoch)
-    };
-    // The newest stands first.
-    let record = all().find(was_there)?;
-    if record.unloaded().get() == 0 {
-        return None;
-    }
-    // SAFETY: path and size were written before the record was published, and stay.
-    let path = unsafe {
-        core::slice::from_raw_parts(
-            record.path().get() as *const u8,
-            record.path_size().get() as usize,
-        )
-    };
-    Some((path, record.base().get() as usize))
+    let record = then(address, epoch).filter(|record| record.unloaded().get() != 0)?;
+    Some((path_in(record), record.base().get() as usize))
 }
 
 /// The loader has freed memory: when it was the structure of a module that module is gone.
@@ -189,23 +212,11 @@ fn is_known(first: u64, object: &Object) -> bool {
 }
 
 fn is_same_file(record: ModuleRef, object: &Object) -> bool {
-    let id = object.build_id();
-    let mut path = [0; PATH_MAX];
-    let path = path_of(object, &mut path);
-    // SAFETY: both were written before the record was published, and stay; the sizes are those of the bytes.
-    let (known_id, known_path) = unsafe {
-        (
-            core::slice::from_raw_parts(
-                (record.address() + core::mem::offset_of!(Module, build_id)) as *const u8,
-                record.build_id_size().get() as usize,
-            ),
-            core::slice::from_raw_parts(
-                record.path().get() as *const u8,
-                record.path_size().get() as usize,
-            ),
-        )
-    };
-    !known_id.is_empty() && id == Some(known_id) && path == known_path
+    let id = id_of(record);
+    if id.is_empty() || object.build_id() != Some(id) {
+        return false;
+    }
+    path_of(object, &mut [0; PATH_MAX]) == path_in(record)
 }
 
 fn make(object: &Object) -> Option<ModuleRef> {
@@ -314,7 +325,7 @@ mod tests {
         assert_eq!(mine().count(), 1);
         assert_eq!(record.unloaded().get(), 0);
 
-        // Another one in between.
+        // Another one in between, and then the same again: its stacks are not those of the other one, but those of before.
         freed_by_loader(object.link_map());
         let other = make(&object).unwrap();
         other.loaded().set(epoch());
@@ -323,9 +334,10 @@ mod tests {
         other.next().set(root().modules().get());
         root().modules().set(other.link());
         EPOCH.fetch_add(1, Ordering::AcqRel);
-        assert!(!is_unchanged(&[here()], before + 1));
-        assert!(!is_unchanged(&[here()], before));
-        assert_eq!(mine().count(), 3);
+        let of_other = other.loaded().get();
+        assert!(!is_unchanged(&[here()], of_other));
+        assert!(is_unchanged(&[here()], before));
         assert!(is_unchanged(&[here()], epoch()));
+        assert_eq!(mine().count(), 3);
     }
 }
