@@ -8,12 +8,12 @@ use crate::{
     debug::{
         Call, Return,
         buffer::{self, Buffer, Damage},
-        log,
+        log, operators,
         report::{self, Subject},
         time,
     },
     init,
-    raw::{ArenaRef, Cell, SegmentRef, SlabRef, root},
+    raw::{ArenaRef, Cell, RecordRef, SegmentRef, SlabRef, root},
     sys::{
         memory::{self, PAGE},
         process, single,
@@ -23,7 +23,7 @@ use crate::{
     vmem::{self, arenas},
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
-use umem_layout::{buffer_state, cache_flag, error_code, operation, policy, unit};
+use umem_layout::{buffer_state, cache_flag, error_code, family, operation, policy, unit};
 
 fn call_with_stack(call: &Call, entry: Entry) -> Call {
     if call.stack == 0 {
@@ -47,6 +47,13 @@ pub(crate) fn refuse(code: u32, subject: &Subject, entry: Entry) {
 /// An address that is in no buffer.
 #[cold]
 pub(crate) fn invalid(address: usize, how: Return, entry: Entry) {
+    if recent::holds(address) {
+        return refuse(
+            error_code::DUPLICATE_FREE,
+            &Subject::address(address).by(how),
+            entry,
+        );
+    }
     let call = if init::ensure() {
         thread::call_for_report(entry)
     } else {
@@ -90,13 +97,35 @@ pub(crate) fn of_program(buffer: Buffer, how: Return, entry: Entry) {
     refuse(error_code::WRONG_CACHE, &subject, entry);
 }
 
+/// Whether memory of a family is not to come back this way. Between malloc and the operators of C++ it may, when one of the objects
+/// has operators of its own inside.
+#[inline]
+fn is_mistaken(allocated: u8, how: Return, record: Option<RecordRef>, entry: Entry) -> bool {
+    !how.takes(allocated) && !are_private_operators(allocated, how, record, entry)
+}
+
+#[cold]
+fn are_private_operators(
+    allocated: u8,
+    how: Return,
+    record: Option<RecordRef>,
+    entry: Entry,
+) -> bool {
+    let is_operator = |family| matches!(family, family::NEW | family::NEW_ARRAY);
+    let is_malloc = |family| matches!(family, family::MALLOC | family::MEMALIGN);
+    if is_malloc(allocated) && is_operator(how.family) {
+        return operators::are_inside_caller(record.map_or(0, |record| record.alloc_stack().get()));
+    }
+    is_operator(allocated) && is_malloc(how.family) && operators::are_inside(entry.caller())
+}
+
 /// Frees a buffer of a debugged class.
 #[inline(never)]
 pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
     buffer.prefetch();
     let call = thread::call_for(buffer.cache.flags().get(), entry);
     let family = buffer.family();
-    if buffer.is_allocated() && !how.takes(family) {
+    if buffer.is_allocated() && is_mistaken(family, how, buffer.record(), entry) {
         let subject = Subject::buffer(buffer, buffer.address).by(how);
         tell(&how.mismatch(family), &subject, &call, entry);
     }
@@ -254,12 +283,15 @@ pub(crate) fn release_block(address: usize, how: Return, entry: Entry) {
     let family = block.family().get();
     let live = block.state().load(Ordering::Acquire) == buffer_state::ALLOCATED;
     let debugged = u32::from(block.flags().get()) & cache_flag::REDZONE != 0;
-    if live && debugged && !how.takes(family) {
+    if live && debugged && is_mistaken(family, how, Some(block.record()), entry) {
         let subject = block_subject(block, address).by(how);
         tell(&how.mismatch(family), &subject, &call, entry);
     }
     match buffer::block_freed(block, arena.link(), &call) {
-        Ok(()) => quarantine::put(arena, block, entry),
+        Ok(()) => {
+            recent::keep(address);
+            quarantine::put(arena, block, entry);
+        }
         Err(damage) => {
             let subject = block_subject(block, address).by(how);
             if damage.code != error_code::DUPLICATE_FREE {
@@ -337,7 +369,7 @@ fn may_resize_buffer(address: usize, how: Return, entry: Entry) -> bool {
     }
     let subject = || Subject::buffer(buffer, address).by(how);
     let family = buffer.family();
-    if buffer.is_allocated() && !how.takes(family) {
+    if buffer.is_allocated() && is_mistaken(family, how, buffer.record(), entry) {
         let call = thread::call_for_report(entry);
         tell(&how.mismatch(family), &subject(), &call, entry);
     }
@@ -346,6 +378,31 @@ fn may_resize_buffer(address: usize, how: Return, entry: Entry) -> bool {
         tell(damage, &subject(), &thread::call_for_report(entry), entry);
     }
     checked.is_ok()
+}
+
+// ---- blocks that were freed last ----
+
+mod recent {
+    //! Addresses of the blocks that were freed last. Of a block that went back to its arena nothing is left but free address space; so a
+    //! second free of it is known for what it is, as long as nothing else has come to lie there.
+
+    use super::*;
+
+    const BLOCKS: usize = 64;
+    static ADDRESSES: [AtomicUsize; BLOCKS] = [const { AtomicUsize::new(0) }; BLOCKS];
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+    pub fn keep(address: usize) {
+        let at = NEXT.fetch_add(1, Ordering::Relaxed);
+        ADDRESSES[at % BLOCKS].store(address, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub fn holds(address: usize) -> bool {
+        ADDRESSES
+            .iter()
+            .any(|known| known.load(Ordering::Relaxed) == address)
+    }
 }
 
 // ---- blocks that wait ----

@@ -48,6 +48,41 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
+/// rust-lld and libLLVM are such a pair.
+#[test]
+fn operators_inside_of_a_library_are_no_mistake() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let (library, program) = (
+        folder.path().join("libmade.so"),
+        folder.path().join("program"),
+    );
+    // --exclude-libs: its operators are its own alone, so that nothing can be seen of them from outside.
+    need!(compile(
+        "g++",
+        "private_operators.cc",
+        &library,
+        &[
+            "-DLIBRARY",
+            "-shared",
+            "-fPIC",
+            "-static-libstdc++",
+            "-static-libgcc",
+            "-Wl,--exclude-libs,ALL",
+        ]
+    ));
+    let rpath = format!("-Wl,-rpath,{}", folder.path().display());
+    need!(compile(
+        "g++",
+        "private_operators.cc",
+        &program,
+        &[text(&library), &rpath]
+    ));
+    for debug in ["", "guards", "default"] {
+        let start = Start::program(program.clone()).env("UMEM_DEBUG", debug);
+        expect_ok(&start.run());
+    }
+}
+
 #[test]
 fn a_set_user_id_program_does_not_listen_to_the_environment() {
     const NOBODY: u32 = 65534;

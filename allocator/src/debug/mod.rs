@@ -23,6 +23,7 @@ pub mod depot;
 pub mod inject;
 pub mod log;
 pub mod message;
+pub mod operators;
 pub mod options;
 mod place;
 pub mod report;

@@ -32,7 +32,7 @@ mod tables;
 
 pub use bounds::Bounds;
 pub use loader::{after_fork, follow, fork_lock, fork_unlock, is_loader, revalidate};
-pub use object::{Object, object_of, same_object};
+pub use object::{Object, any_object, object_of, same_object};
 pub use recall::Recall;
 pub use tables::Tables;
 
@@ -50,6 +50,14 @@ pub struct Entry {
     pub sp: usize,
     /// Frame pointer register, whatever the caller uses it for.
     pub fp: usize,
+}
+
+impl Entry {
+    /// The return address. Zero: the entry is not known.
+    pub fn caller(&self) -> usize {
+        // SAFETY: zero, or the stack pointer at the entry of a function that has not returned, which leads to the return address.
+        unsafe { (self.sp as *const usize).as_ref() }.map_or(0, |pc| *pc)
+    }
 }
 
 /// A captured stack.

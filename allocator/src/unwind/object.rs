@@ -57,6 +57,20 @@ struct Symbol {
     size: usize,
 }
 
+/// A program header.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Segment {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: usize,
+    physical: u64,
+    file_size: usize,
+    memory_size: usize,
+    align: u64,
+}
+
 /// The head of `struct dl_phdr_info`.
 #[repr(C)]
 struct PhdrInfo {
@@ -188,6 +202,47 @@ impl Object {
         Some((self.text(strings + best.name as usize)?, at - best.value))
     }
 
+    /// Where its mappings start.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Whether a text stands in one of the segments that are loaded and never written.
+    pub fn holds(&self, text: &[u8]) -> bool {
+        self.constant_segments().any(|(start, size)| {
+            // SAFETY: the file says that the segment is loaded and readable, the range lies within the mappings of the object, and the
+            // function reads no more than that.
+            unsafe {
+                let found = libc::memmem(
+                    start as *const c_void,
+                    size,
+                    text.as_ptr().cast(),
+                    text.len(),
+                );
+                !found.is_null()
+            }
+        })
+    }
+
+    /// Address and size of the segments that are readable but not writable, from the headers at the start of the object.
+    fn constant_segments(&self) -> impl Iterator<Item = (usize, usize)> {
+        const LOAD: u32 = 1;
+        const WRITE: u32 = 2;
+        const READ: u32 = 4;
+        let magic = self.read::<u32>(self.start) == Some(u32::from_le_bytes(*b"\x7fELF"));
+        let table = self.read::<u64>(self.start + 32).filter(|_| magic);
+        let count = self.read::<u16>(self.start + 56).unwrap_or(0);
+        let headers = (0..usize::from(count)).filter_map(move |index| {
+            self.read::<Segment>(self.start + table? as usize + index * size_of::<Segment>())
+        });
+        headers.filter_map(|segment| {
+            let start = self.bias.wrapping_add(segment.address);
+            let inside = start >= self.start && start.checked_add(segment.file_size)? <= self.end;
+            let constant = segment.kind == LOAD && segment.flags & (READ | WRITE) == READ;
+            (constant && inside).then_some((start, segment.file_size))
+        })
+    }
+
     /// Symbols in the table, as the hash table of the GNU linker tells: the end of its last chain.
     fn symbol_count(&self) -> Option<usize> {
         const GNU_HASH: u64 = 0x6fff_fef5;
@@ -279,6 +334,25 @@ pub fn object_of(pc: usize) -> Option<Object> {
 pub fn same_object(one: usize, other: usize) -> bool {
     let start = |address| object_of(address).map(|object| object.start);
     start(one).is_some() && start(one) == start(other)
+}
+
+/// Whether `test` says yes to any of the loaded objects. The loader's lock is held meanwhile.
+pub fn any_object(mut test: fn(&Object) -> bool) -> bool {
+    unsafe extern "C" fn visit(info: *const PhdrInfo, size: usize, data: *mut c_void) -> i32 {
+        if size < core::mem::offset_of!(PhdrInfo, adds) {
+            return 0;
+        }
+        // SAFETY: the loader hands over a structure of `size` bytes, whose table of program headers is mapped, and our own pointer.
+        let (info, test) = unsafe { (&*info, *data.cast::<fn(&Object) -> bool>()) };
+        // SAFETY: as above.
+        let segments =
+            unsafe { core::slice::from_raw_parts(info.phdr as *const Segment, info.phnum.into()) };
+        let first = segments.iter().find(|segment| segment.kind == 1);
+        let object = first.and_then(|first| object_of(info.addr.wrapping_add(first.address)));
+        object.is_some_and(|object| test(&object)).into()
+    }
+    // SAFETY: the callback only reads what the pointer leads to.
+    unsafe { dl_iterate_phdr(visit, (&raw mut test).cast()) != 0 }
 }
 
 /// How many objects the loader has closed so far.
