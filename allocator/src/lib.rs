@@ -6,7 +6,7 @@
 //! Layers, each using only those before it:
 //!
 //! ```text
-//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → checked → malloc, stats → abi
+//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → reserve, checked → malloc, stats → abi
 //! ```
 //!
 //! Locks, outermost first: init; list of threads; list of caches; a cache's depot; a cache's slab layer; list of arenas; an arena;
@@ -28,6 +28,7 @@ pub mod init;
 pub mod malloc;
 pub mod publish;
 pub mod raw;
+mod reserve;
 pub mod stats;
 pub mod sync;
 pub mod sys;

@@ -25,6 +25,7 @@ use crate::{
     },
     init,
     raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
+    reserve, sync,
     sys::{memory::PAGE, process, single},
     thread,
     unwind::{self, Entry},
@@ -67,6 +68,9 @@ fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
 /// Allocates as [`allocate`] does, but without failure injection, and `errno` is left alone.
 #[inline]
 pub fn allocate_sure(size: usize, family: u8, entry: Entry) -> Option<usize> {
+    if sync::has_interrupted() {
+        return reserve::allocate(size, ALIGN);
+    }
     if !init::ensure() {
         return None;
     }
@@ -75,7 +79,9 @@ pub fn allocate_sure(size: usize, family: u8, entry: Entry) -> Option<usize> {
 
 #[cold]
 fn out_of_memory(size: usize, entry: Entry) -> usize {
-    checked::failed(size, entry);
+    if !sync::has_interrupted() {
+        checked::failed(size, entry);
+    }
     process::set_errno(ENOMEM);
     0
 }
@@ -248,6 +254,9 @@ pub fn allocate_aligned_quietly(
 
 /// Allocates as [`allocate_aligned`] does, but without failure injection, and `errno` is left alone.
 pub fn allocate_aligned_sure(size: usize, align: usize, family: u8, entry: Entry) -> Option<usize> {
+    if sync::has_interrupted() {
+        return reserve::allocate(size, align);
+    }
     if !init::ensure() {
         return None;
     }
@@ -278,7 +287,8 @@ pub fn allocate_zeroed(count: usize, size: usize, entry: Entry) -> usize {
     let Some(total) = count.checked_mul(size) else {
         return out_of_memory(usize::MAX, entry);
     };
-    if total > FRESH_MIN && root().debug_flags().get() == 0 && init::ensure() {
+    let fresh = total > FRESH_MIN && root().debug_flags().get() == 0;
+    if fresh && !sync::has_interrupted() && init::ensure() {
         return allocate_fresh(total, entry);
     }
     let address = allocate(total, family::MALLOC, entry);
@@ -437,16 +447,36 @@ pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
     if address == 0 {
         return;
     }
+    if reserve::contains(address) || sync::has_interrupted() {
+        return release_apart(how, address, entry);
+    }
     if !init::ensure() {
         return checked::invalid(address, how, entry);
     }
     if unwind::is_loader(entry) {
         unwind::history::freed_by_loader(address);
     }
+    if reserve::has_waiting() {
+        reserve::for_each_waiting(|address, how| release_any(how, address, entry));
+    }
+    release_any(how, address, entry);
+}
+
+fn release_any(how: Return, address: usize, entry: Entry) {
     match vmem::unit_kind(address) {
         unit::BLOCKS => checked::release_block(address, how, entry),
         unit::UNUSED => checked::invalid(address, how, entry),
         _ => release_buffer(address, how, entry),
+    }
+}
+
+/// Frees what a signal handler got from the reserve, or what such a handler frees: see `reserve`.
+#[cold]
+fn release_apart(how: Return, address: usize, entry: Entry) {
+    if !reserve::contains(address) {
+        reserve::defer(address, how);
+    } else if !reserve::release(address) {
+        checked::invalid(address, how, entry);
     }
 }
 
@@ -505,7 +535,9 @@ pub fn usable_size(address: usize) -> Option<usize> {
 #[cold]
 fn usable_size_slow(address: usize) -> Option<usize> {
     match vmem::unit_kind(address) {
-        unit::UNUSED => None,
+        unit::UNUSED => reserve::size_of(address),
+        // To look for the block takes a lock.
+        unit::BLOCKS if sync::has_interrupted() => None,
         unit::BLOCKS => {
             let (_, block) = checked::block_at(address)?;
             if u32::from(block.flags().get()) & (cache_flag::REDZONE | cache_flag::FIREWALL) != 0 {
@@ -552,6 +584,10 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         unsafe { release(address, entry) };
         return 0;
     }
+    if reserve::contains(address) || sync::has_interrupted() {
+        // SAFETY: promised by the caller.
+        return unsafe { reallocate_apart(address, size, entry) };
+    }
     if !init::ensure()
         || !(plain_class(address).is_some() || checked::may_resize(address, Return::REALLOC, entry))
     {
@@ -571,6 +607,26 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         None if plain && size > usable => allocate_to_grow(size, entry),
         None => allocate(size, family::MALLOC, entry),
     };
+    if new != 0 {
+        // SAFETY: both buffers are live, of at least that many bytes, and distinct.
+        unsafe {
+            core::ptr::copy_nonoverlapping(address as *const u8, new as *mut u8, usable.min(size));
+            release(address, entry);
+        }
+    }
+    new
+}
+
+/// Moves what a signal handler got from the reserve, or what such a handler resizes. It cannot resize a block.
+///
+/// # Safety
+/// As for [`reallocate`].
+#[cold]
+unsafe fn reallocate_apart(address: usize, size: usize, entry: Entry) -> usize {
+    let Some(usable) = usable_size(address) else {
+        return out_of_memory(size, entry);
+    };
+    let new = allocate(size, family::MALLOC, entry);
     if new != 0 {
         // SAFETY: both buffers are live, of at least that many bytes, and distinct.
         unsafe {

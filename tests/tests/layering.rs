@@ -27,7 +27,7 @@ const ALLOCATOR: [&[&str]; 7] = [
     &["debug"],
     &["cache"],
     &[
-        "init", "thread", "fork", "publish", "checked", "malloc", "stats", "abi",
+        "init", "thread", "fork", "publish", "reserve", "checked", "malloc", "stats", "abi",
     ],
 ];
 

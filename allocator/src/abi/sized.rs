@@ -15,6 +15,7 @@ use crate::{
     },
     malloc,
     raw::Cell,
+    sync,
     sys::process,
     thread,
     unwind::Entry,
@@ -115,6 +116,9 @@ pub unsafe fn free_aligned(address: usize, size: usize, entry: Entry) {
 fn free_slow(how: Return, address: usize, size: usize, entry: Entry) {
     if address == 0 {
         return;
+    }
+    if sync::has_interrupted() {
+        return malloc::release_as(how, address, entry);
     }
     // Aligned buffers may come from a larger class than their size has.
     let exact_class = how.function == Return::UMEM_FREE.function;

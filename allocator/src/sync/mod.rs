@@ -3,14 +3,17 @@
 //! **Owns** the protocol of the word: 0 free, else the thread that holds it, and a bit for "waited for". **May use**
 //! `sys`. **Promises** no allocation, no libc lock, and words that a child process can take over after a fork.
 //!
-//! A thread that waits for itself is a signal handler that interrupted the allocator. POSIX forbids malloc
-//! there; the word's owner tells, and the process ends with a message instead of hanging. fork, which POSIX allows there, leaves
+//! # Signal handlers
+//! POSIX forbids malloc in a handler that interrupted malloc, and yet programs do it. So each thread counts the locks that it holds
+//! or waits for, and other [sections](section) that must not be entered twice: a call that finds the count above zero
+//! has [interrupted](has_interrupted) the allocator and is served by `reserve`, which needs no lock. What is not prepared for that ends with
+//! a message, told by the owner in the lock's word, instead of hanging. fork, which POSIX allows there, leaves
 //! such locks to the interrupted code, in both processes ([`acquire_for_fork`]).
 
 mod protocol;
 
-use crate::sys::{futex, process, single};
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::sys::{futex, process, single, tls};
+use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 use protocol::{FREE, Word};
 
 impl Word for AtomicU32 {
@@ -75,6 +78,37 @@ malloc(3) and its kin are not async-signal-safe; see signal-safety(7).\n",
     }
 }
 
+/// Changes the number of the thread's sections, in order with what the thread does else.
+#[inline(always)]
+fn count_section(more: u32) {
+    compiler_fence(Ordering::SeqCst);
+    tls::add_sections(more);
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// A part of the allocator's work on what belongs to the calling thread, which a signal handler must not meet half done.
+pub struct Section(());
+
+impl Drop for Section {
+    #[inline]
+    fn drop(&mut self) {
+        count_section(u32::MAX);
+    }
+}
+
+/// Enters a section; dropping the result leaves it.
+#[inline]
+pub fn section() -> Section {
+    count_section(1);
+    Section(())
+}
+
+/// Whether the calling code is a signal handler that has interrupted the allocator.
+#[inline]
+pub fn has_interrupted() -> bool {
+    tls::sections() != 0
+}
+
 /// A held lock; dropping it lets go.
 pub struct Guard<'a> {
     word: &'a AtomicU32,
@@ -97,6 +131,7 @@ pub fn lock(word: &AtomicU32) -> Guard<'_> {
 /// Takes the lock and says whether another thread held it at the first try.
 #[inline]
 pub fn lock_counting(word: &AtomicU32) -> (Guard<'_>, bool) {
+    count_section(1);
     let contended = !protocol::try_acquire(word);
     if contended {
         protocol::wait_for(word);
@@ -107,6 +142,7 @@ pub fn lock_counting(word: &AtomicU32) -> (Guard<'_>, bool) {
 /// Takes the lock without a guard.
 #[inline]
 pub fn acquire(word: &AtomicU32) {
+    count_section(1);
     if !protocol::try_acquire(word) {
         protocol::wait_for(word);
     }
@@ -133,6 +169,7 @@ pub fn reset(word: &AtomicU32) {
 #[inline]
 pub fn unlock(word: &AtomicU32) {
     protocol::release(word);
+    count_section(u32::MAX);
 }
 
 #[cfg(test)]

@@ -74,6 +74,39 @@ pub(super) fn id_cell() -> *mut u32 {
     unsafe { block().add(BLOCK - size_of::<u32>()).cast() }
 }
 
+/// Where in the block is kept how many sections the thread is in that must not be entered twice: see `sync`.
+const SECTIONS: usize = BLOCK - 2 * size_of::<u32>();
+
+/// How many sections the thread is in.
+#[inline(always)]
+pub fn sections() -> u32 {
+    // SAFETY: within the thread's own block, and aligned.
+    unsafe { block().add(SECTIONS).cast::<u32>().read() }
+}
+
+/// Adds to the number of sections, which wraps around. A signal handler that comes in between leaves the number as it found it.
+#[inline(always)]
+pub fn add_sections(more: u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: changes a word of the thread's own block, by the link-time offset of the block.
+    unsafe {
+        core::arch::asm!(
+            "mov {r}, qword ptr [rip + umem_tls_block@GOTTPOFF]",
+            "add dword ptr fs:[{r} + {at}], {more:e}",
+            r = out(reg) _,
+            at = const SECTIONS,
+            more = in(reg) more,
+            options(nostack),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: within the thread's own block, and aligned.
+    unsafe {
+        let cell = block().add(SECTIONS).cast::<u32>();
+        cell.write(cell.read().wrapping_add(more));
+    }
+}
+
 /// Bytes of the block that the layers above may use.
 pub const ROOM: usize = BLOCK - 64;
 

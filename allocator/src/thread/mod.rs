@@ -498,9 +498,10 @@ fn pop_plain(entry: ThreadCacheRef) -> Option<usize> {
 fn take_round(entry: ThreadCacheRef, rounds: u32) -> usize {
     // SAFETY: a loaded magazine has `loaded_rounds` rounds.
     let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
-    let address = cache::round(loaded, rounds as usize - 1).get() as usize;
     entry.loaded_rounds().set(rounds - 1);
-    address
+    // A signal handler that allocates here, and frees what it got, leaves the round where it is.
+    compiler_fence(Ordering::Release);
+    cache::round(loaded, rounds as usize - 1).get() as usize
 }
 
 /// Pushes a round onto the loaded magazine. False: it is full, or there is none, or the buffer is its last round already.
@@ -531,6 +532,7 @@ pub fn is_last_freed(entry: ThreadCacheRef, address: usize) -> bool {
 }
 
 fn exchange(entry: ThreadCacheRef) {
+    let _section = sync::section();
     let (loaded, rounds) = (entry.loaded().get(), entry.loaded_rounds().get());
     let (previous, previous_rounds) = (entry.previous().get(), entry.previous_rounds().get());
     entry.loaded_rounds().set(0);
@@ -546,6 +548,7 @@ fn exchange(entry: ThreadCacheRef) {
 
 /// Puts `magazine` in the loaded place; what was loaded becomes previous, and what was previous goes to the depot.
 fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
+    let section = sync::section();
     let (old, old_rounds) = (entry.previous().get(), entry.previous_rounds().get());
     let old_capacity = magazine(old).map_or(0, |old| old.capacity().get());
     entry.previous_rounds().set(0);
@@ -556,6 +559,7 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     entry.capacity().set(new.capacity().get());
     entry.loaded_rounds().set(rounds);
     sample::arm(cache, entry);
+    drop(section);
     give(cache, old, old_rounds);
     budget::loaded(cache, new.capacity().get(), old_capacity, entry);
 }
@@ -584,6 +588,7 @@ pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
 
 /// Fills half of a magazine from the slab layer, so that frees find room in it as well.
 fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef, caller: Entry) -> Option<usize> {
+    let _section = sync::section();
     if entry.loaded().get() == 0 {
         let empty = cache::get_empty(cache)?;
         load(cache, entry, empty, 0);
