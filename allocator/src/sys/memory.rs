@@ -13,7 +13,6 @@ const MAP_NORESERVE: usize = 0x4000;
 const MADV_DONTNEED: usize = 4;
 const MADV_DONTDUMP: usize = 16;
 const MADV_DODUMP: usize = 17;
-const MREMAP_MAYMOVE: usize = 1;
 
 /// Whether the system's pages are no larger than [`PAGE`].
 pub fn page_size_fits() -> bool {
@@ -125,13 +124,15 @@ pub unsafe fn purge(address: usize, size: usize) -> bool {
     unsafe { syscall!(Sysno::madvise, address, size, MADV_DONTNEED) }.is_ok()
 }
 
-/// Grows or moves a mapping of its own.
+/// Moves the contents of whole pages by moving the pages; the old ones read as zero afterwards. False: the kernel (before 5.7) cannot do it,
+/// or not for these pages, and nothing has changed.
 ///
 /// # Safety
-/// The range is a mapping made by [`map`] and no pointer into it is used after a move.
-pub unsafe fn remap(address: usize, old: usize, new: usize) -> Option<usize> {
+/// Both ranges are readable and writable memory of the allocator, they do not overlap, and nothing uses them meanwhile.
+pub unsafe fn move_pages(from: usize, to: usize, size: usize) -> bool {
+    const HOW: usize = 1 | 2 | 4; // MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP: the old range stays mapped.
     // SAFETY: promised by the caller.
-    unsafe { syscall!(Sysno::mremap, address, old, new, MREMAP_MAYMOVE) }.ok()
+    unsafe { syscall!(Sysno::mremap, from, size, size, HOW, to) }.is_ok()
 }
 
 /// Limit of the process's address space in bytes, if there is one.
