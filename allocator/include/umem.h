@@ -122,7 +122,7 @@ typedef void vmem_free_t(vmem_t *arena, void *address, size_t size);
 /*
  * Creates an arena of numbers, addresses as a rule, which are handed out in multiples of quantum, a power of two. base and size: its
  * first span, or NULL and 0. import and release: where further spans come from and go to, called with source; NULL: nowhere.
- * qcache_max is taken without effect. NULL when there is no memory.
+ * qcache_max: pieces of up to so many bytes, and of up to 16 quanta, come from caches of their own. NULL when there is no memory.
  * The library touches nothing in the spans. Misuse of the functions below ends the process with a message.
  */
 vmem_t *vmem_create(const char *name, void *base, size_t size, size_t quantum, vmem_alloc_t *import,

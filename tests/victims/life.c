@@ -10,7 +10,7 @@
  *   threads  many threads that live shortly; what they keep does not grow with their number
  *   alone    a program that has no threads has none of ours, whatever it frees
  *   back N   memory goes back within the interval, with N threads that do nothing
- *   keep     an idle thread keeps no more than UMEM_OPTIONS=perthread_cache allows
+ *   keep KB  an idle thread keeps no more than UMEM_OPTIONS allows, 300 KB by default
  *   contend  threads wait for the same depots for some seconds, so that magazines grow while they are in use
  *   twice    a second free right after the first
  *   storm N  N forks while threads allocate; parent and child go on
@@ -312,7 +312,7 @@ static void *fill_and_sleep(void *nothing)
     return nothing;
 }
 
-static void check_keep(void)
+static void check_keep(char **arguments)
 {
     enum { THREADS = 100 };
     long before = resident();
@@ -324,7 +324,7 @@ static void check_keep(void)
     nap(2000);
     long each = (resident() - before) / THREADS;
     /* The limit is 128 KiB of magazines; stack and records come on top, and slabs that a round keeps alive. */
-    if (each > 300 << 10) {
+    if (each > (arguments[2] ? atol(arguments[2]) : 300) << 10) {
         char text[100];
         snprintf(text, sizeof text, "%ld bytes a thread", each);
         fail(text);
@@ -488,7 +488,7 @@ int main(int count, char **arguments)
     else if (!strcmp(what, "back"))
         check_back(arguments);
     else if (!strcmp(what, "keep"))
-        check_keep();
+        check_keep(arguments);
     else if (!strcmp(what, "storm"))
         check_storm(arguments);
     else if (!strcmp(what, "sums"))

@@ -49,6 +49,12 @@ pub extern "C" fn mallinfo() -> Fields<c_int> {
     Fields(info(stats::totals()).map(|value| c_int::try_from(value).unwrap_or(c_int::MAX)))
 }
 
+/// mallinfo(3) by the name that glibc gives its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn __libc_mallinfo() -> Fields<c_int> {
+    mallinfo()
+}
+
 /// See malloc_trim(3).
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc_trim(_keep: usize) -> c_int {
@@ -59,6 +65,12 @@ pub extern "C" fn malloc_trim(_keep: usize) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
     1
+}
+
+/// mallopt(3) by the name that glibc gives its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn __libc_mallopt(parameter: c_int, value: c_int) -> c_int {
+    mallopt(parameter, value)
 }
 
 /// See malloc_stats(3): totals on standard error.

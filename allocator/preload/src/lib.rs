@@ -85,6 +85,7 @@ entry! {
     __libc_memalign(align: usize, size: usize) -> *mut c_void => do_memalign, "rdx", "rcx";
     __libc_valloc(size: usize) -> *mut c_void => do_valloc, "rsi", "rdx";
     __libc_pvalloc(size: usize) -> *mut c_void => do_pvalloc, "rsi", "rdx";
+    __libc_reallocarray(pointer: *mut c_void, count: usize, size: usize) -> *mut c_void => do_reallocarray, "rcx", "r8";
 }
 
 fn pointer(address: usize) -> *mut c_void {

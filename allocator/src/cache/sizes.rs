@@ -318,7 +318,14 @@ pub fn configure() {
         };
         if let Err(why) = result {
             let why = why.text();
-            note(format_args!("UMEM_OPTIONS: {change:?}: {why}. ignored\n"));
+            let (item, size) = match change {
+                SizeChange::Add(size) => ("size_add", size),
+                SizeChange::Remove(size) => ("size_remove", size),
+                SizeChange::Clear => ("size_clear", 0),
+            };
+            note(format_args!(
+                "UMEM_OPTIONS: {item}: {size}: {why}. ignored\n"
+            ));
         }
     }
 }
