@@ -391,11 +391,17 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
     retire(thread);
 }
 
+/// Whether an entry has magazines, or counts of calls that it served without.
+fn is_in_use(entry: ThreadCacheRef) -> bool {
+    let counts = sample::served(entry) | entry.frees().get();
+    (entry.loaded().get() | entry.previous().get() | counts) != 0
+}
+
 /// Gives the magazines of a thread that runs no more to the depot and its record to the next thread.
 fn retire(thread: ThreadRef) {
     for slot in 0..thread.cache_count().get() as usize {
         let detached = entry_of(thread.caches().get() as usize, slot)
-            .filter(|entry| entry.loaded().get() | entry.previous().get() != 0)
+            .filter(|entry| is_in_use(*entry))
             .and_then(|entry| withdraw::detach_held(slot, entry));
         if let Some((cache, magazines)) = detached {
             magazines.give(cache.cache());
@@ -564,11 +570,14 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     budget::loaded(cache, new.capacity().get(), old_capacity, entry);
 }
 
-/// Refills the loaded magazine and pops from it. None: no memory.
+/// Pops a round, from the loaded magazine if there is one by now: whoever registered the thread may have allocated, and an
+/// allocation that was to be a sample comes here when it could not be. Else refills the magazine. None: no memory.
 #[cold]
 #[inline(never)]
 pub fn refill(cache: CacheRef, entry: ThreadCacheRef, caller: Entry) -> Option<usize> {
-    reload(cache, entry).or_else(|| fill_from_slabs(cache, entry, caller))
+    pop_plain(entry)
+        .or_else(|| reload(cache, entry))
+        .or_else(|| fill_from_slabs(cache, entry, caller))
 }
 
 /// Pops from the previous magazine, or from a full one of the depot. None: there is neither.
