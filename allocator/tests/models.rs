@@ -6,9 +6,9 @@ use proptest::{collection::vec, prelude::*};
 use std::collections::{BTreeMap, HashSet};
 use umem::{
     cache,
-    debug::Call,
+    debug::{Call, buffer::Buffer},
     init, malloc,
-    raw::{ArenaRef, Cell},
+    raw::{ArenaRef, CacheRef, Cell, MagazineRef},
     stats,
     unwind::Entry,
     vmem,
@@ -201,19 +201,199 @@ fn nobody() -> Call {
     }
 }
 
-#[test]
-fn a_slab_hands_out_each_chunk_once_and_notices_a_double_free() {
+/// An object cache of its own, so that no other test meets it.
+fn fresh_cache(size: usize) -> CacheRef {
     assert!(init::ensure());
-    let cache = cache::classes(cache::class_for(2688));
-    let taken: Vec<_> = (0..100)
-        .map(|_| cache::take(cache, nobody).expect("memory").buffer)
-        .collect();
-    let addresses: HashSet<_> = taken.iter().map(|buffer| buffer.address).collect();
-    assert_eq!(addresses.len(), taken.len());
-    for buffer in &taken {
-        assert!(cache::give_back(*buffer));
+    cache::create_object(&cache::Blueprint {
+        name: b"model",
+        size,
+        align: 0,
+        constructor: None,
+        destructor: None,
+        reclaim: None,
+        private: 0,
+        source: None,
+        cflags: 0,
+    })
+    .expect("memory")
+}
+
+#[derive(Debug, Clone)]
+enum SlabStep {
+    Take,
+    Batch(usize),
+    GiveBack(usize),
+    GiveBackAgain,
+}
+
+fn slab_steps() -> impl Strategy<Value = Vec<SlabStep>> {
+    let step = prop_oneof![
+        4 => Just(SlabStep::Take),
+        1 => (1..40_usize).prop_map(SlabStep::Batch),
+        6 => any::<usize>().prop_map(SlabStep::GiveBack),
+        1 => Just(SlabStep::GiveBackAgain),
+    ];
+    vec(step, 1..400)
+}
+
+#[derive(Debug, Clone)]
+enum DepotStep {
+    /// A magazine with so many rounds, fresh from the slabs, goes to the depot.
+    Put(usize),
+    /// A full magazine comes out; its rounds go back to the slabs.
+    Get,
+    /// A full magazine comes out and goes back with fewer rounds.
+    Use(usize),
+    Reap,
+    Update,
+}
+
+fn depot_steps() -> impl Strategy<Value = Vec<DepotStep>> {
+    let step = prop_oneof![
+        5 => (1..100_usize).prop_map(DepotStep::Put),
+        2 => Just(DepotStep::Get),
+        2 => (1..100_usize).prop_map(DepotStep::Use),
+        1 => Just(DepotStep::Reap),
+        1 => Just(DepotStep::Update),
+    ];
+    vec(step, 1..200)
+}
+
+fn give_back(address: usize) -> bool {
+    let slab = vmem::slab_at(address).expect("it lies in a slab");
+    cache::give_back(Buffer::at(slab, address).expect("it is a buffer"))
+}
+
+fn rounds_of(magazine: MagazineRef, count: usize) -> Vec<usize> {
+    (0..count)
+        .map(|index| cache::round(magazine, index).get() as usize)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// The model of the slab layer is the set of addresses that were handed out.
+    #[test]
+    fn slabs_hand_out_each_chunk_once(size in 1..9000_usize, steps in slab_steps()) {
+        let cache = fresh_cache(size);
+        let mut live = Vec::new();
+        let mut known = HashSet::new();
+        let mut last = None;
+        for step in steps {
+            let mut took = Vec::new();
+            match step {
+                SlabStep::Take => took.push(cache::take(cache, nobody).expect("memory").buffer.address),
+                SlabStep::Batch(most) => {
+                    cache::batch(cache, most, nobody, |address| took.push(address));
+                    prop_assert!((1..=most).contains(&took.len()));
+                }
+                SlabStep::GiveBack(pick) if !live.is_empty() => {
+                    let address = live.swap_remove(pick % live.len());
+                    known.remove(&address);
+                    prop_assert!(give_back(address));
+                    last = Some(address);
+                }
+                SlabStep::GiveBackAgain => {
+                    // Its slab may be gone; where it is not, the chunk is known to be free.
+                    let free = last.filter(|address| !known.contains(address));
+                    if let Some(slab) = free.and_then(vmem::slab_at).filter(|slab| slab.cache().get() == cache.link()) {
+                        let buffer = Buffer::at(slab, last.unwrap()).expect("it was a buffer");
+                        prop_assert!(!cache::give_back(buffer), "a second free is refused");
+                    }
+                }
+                SlabStep::GiveBack(_) => {}
+            }
+            for address in took {
+                prop_assert!(known.insert(address), "{address:#x} was handed out already");
+                let align = if size < 16 { 8 } else { 16 };
+                prop_assert!(address.is_multiple_of(align));
+                // SAFETY: the buffer has `size` bytes and is ours.
+                unsafe { (address as *mut u8).write_bytes(1, size) };
+                live.push(address);
+            }
+            let taken = cache.slab_allocs().get() - cache.slab_frees().get();
+            prop_assert_eq!(taken, live.len() as u64);
+            prop_assert!(cache.buffers().get() >= taken);
+        }
+        let mut starts = live.clone();
+        starts.sort_unstable();
+        prop_assert!(starts.windows(2).all(|two| two[0] + size <= two[1]), "buffers overlap");
+        for address in live {
+            prop_assert!(give_back(address));
+        }
+        prop_assert!(cache::end_object(cache, |_| ()), "nothing is left");
     }
-    let again = cache::take(cache, nobody).expect("memory").buffer;
-    assert!(cache::give_back(again));
-    assert!(!cache::give_back(again));
+
+    /// The model of the depot is the set of magazines in it: what comes out is one that went in, with its rounds, or nothing.
+    #[test]
+    fn a_depot_gives_out_what_was_put_in(steps in depot_steps()) {
+        let cache = fresh_cache(200);
+        let mut inside: Vec<Vec<usize>> = Vec::new();
+        for step in steps {
+            match step {
+                DepotStep::Put(count) => {
+                    let magazine = cache::get_empty(cache).expect("memory");
+                    prop_assert_eq!(magazine.rounds().get(), 0);
+                    let count = count.min(magazine.capacity().get() as usize);
+                    for index in 0..count {
+                        let taken = cache::take(cache, nobody).expect("memory").buffer.address;
+                        prop_assert!(inside.iter().flatten().all(|&other| other != taken), "a round is not free");
+                        cache::round(magazine, index).set(taken as u64);
+                    }
+                    inside.push(rounds_of(magazine, count));
+                    cache::put_full(cache, magazine, count as u32);
+                }
+                DepotStep::Get | DepotStep::Use(_) => {
+                    let Some(magazine) = cache::get_full(cache) else {
+                        prop_assert_eq!(cache.depot_full_count().get(), 0);
+                        continue;
+                    };
+                    let rounds = rounds_of(magazine, magazine.rounds().get() as usize);
+                    let place = inside.iter().position(|other| *other == rounds);
+                    prop_assert!(place.is_some(), "{rounds:x?} was never put in");
+                    inside.remove(place.unwrap());
+                    let keep = match step {
+                        DepotStep::Use(keep) => keep.min(rounds.len()),
+                        _ => 0,
+                    };
+                    for &round in &rounds[keep..] {
+                        prop_assert!(give_back(round));
+                    }
+                    if keep > 0 {
+                        inside.push(rounds[..keep].to_vec());
+                        cache::put_full(cache, magazine, keep as u32);
+                    } else {
+                        cache::put_empty(cache, magazine);
+                    }
+                }
+                DepotStep::Reap => cache::reap(cache),
+                DepotStep::Update => cache::update(cache),
+            }
+            // A depot that has enough gives rounds back to their slabs; then they are free there.
+            let full = cache.depot_full_count().get() as usize;
+            prop_assert!(full <= inside.len());
+            inside.retain(|rounds| {
+                let gone = !is_taken(cache, rounds[0]);
+                assert!(rounds.iter().all(|&round| is_taken(cache, round) != gone), "a magazine went back in part");
+                !gone
+            });
+            prop_assert_eq!(full, inside.len());
+            let rounds: usize = inside.iter().map(Vec::len).sum();
+            prop_assert_eq!(cache.slab_allocs().get() - cache.slab_frees().get(), rounds as u64);
+        }
+        prop_assert!(cache::end_object(cache, |_| ()), "nothing is left");
+    }
+}
+
+/// Whether the slab layer of a cache has handed a chunk out.
+fn is_taken(cache: CacheRef, address: usize) -> bool {
+    let slab = vmem::slab_at(address).filter(|slab| slab.cache().get() == cache.link());
+    let buffer = slab.and_then(|slab| Buffer::at(slab, address).ok());
+    buffer.is_some_and(|buffer| {
+        let map = buffer.slab.bitmap().get() as *const u64;
+        // SAFETY: the map has a bit for each chunk of the slab.
+        let word = unsafe { map.add(buffer.index / 64).read() };
+        word >> (buffer.index % 64) & 1 != 0
+    })
 }

@@ -258,6 +258,12 @@ impl Start {
     /// Starts it in a directory of its own, where it may dump a core, and waits for its marker.
     #[must_use]
     pub fn wait_ready(&self) -> Victim {
+        self.wait_ready_within(WATCHDOG)
+    }
+
+    /// As [`Start::wait_ready`], for a victim that may take so long until its marker, and until each of its answers.
+    #[must_use]
+    pub fn wait_ready_within(&self, patience: Duration) -> Victim {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let stderr = fs::File::create(directory.path().join("stderr")).expect("a file can be made");
         let mut command = self.command();
@@ -277,6 +283,7 @@ impl Start {
             child,
             directory,
             program: self.program.clone(),
+            patience,
         };
         let said = victim.read(MARKER.len());
         assert_eq!(
@@ -308,6 +315,7 @@ pub struct Victim {
     output: ChildStdout,
     directory: TempDir,
     program: PathBuf,
+    patience: Duration,
 }
 
 impl Victim {
@@ -384,7 +392,7 @@ impl Victim {
 
     /// Reads until the buffer is full, the victim closes its output, or the watchdog's time is over.
     fn read_bytes(&mut self, buffer: &mut [u8]) -> usize {
-        let end = Instant::now() + WATCHDOG;
+        let end = Instant::now() + self.patience;
         let mut got = 0;
         while got < buffer.len() {
             let left = end.saturating_duration_since(Instant::now());

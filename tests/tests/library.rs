@@ -57,16 +57,6 @@ fn malloc_is_called_before_constructors() {
 }
 
 #[test]
-fn threads_and_forks_do_not_disturb_each_other() {
-    need!(expect_ok("stress", &["8", "20000"]));
-}
-
-#[test]
-fn one_thread_forks() {
-    need!(expect_ok("stress", &["1", "20000"]));
-}
-
-#[test]
 fn blocks_grow_and_shrink_on_many_threads() {
     need!(expect_ok("hard", &["grow"]));
 }

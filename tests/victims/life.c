@@ -4,7 +4,8 @@
  *
  *   handler N  N times fork in a handler of a signal that interrupts the allocator again and again
  *   _fork N  N children of _Fork, which runs no handlers, while threads allocate; they allocate as well
- *   malloc   malloc in such a handler: not allowed; ends with a message where the allocator was interrupted
+ *   malloc N  N times malloc and its kin in such a handler, which is not allowed and happens; contents are right
+ *   crowd N R  N threads allocate while the process forks and spawns; children allocate, have threads, and fork
  *   last     the main thread leaves by pthread_exit; the process ends with its last thread, and soon
  *   setuid   setuid, for which libc asks every thread
  *   threads  many threads that live shortly; what they keep does not grow with their number
@@ -21,6 +22,8 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +32,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "account.h"
 
 static void fail(const char *what)
 {
@@ -165,21 +169,141 @@ static void check_bare_fork(char **arguments)
         pthread_join(threads[i], NULL);
 }
 
+/* What the handler leaves to the program, and the program to the handler. */
+static unsigned char *_Atomic handed[64];
+static volatile int handled;
+static int exchanges;
+
+static unsigned char *filled(unsigned char *buffer, size_t size, int tag)
+{
+    if (!buffer)
+        fail("no memory in a handler");
+    buffer[0] = buffer[size - 1] = (unsigned char)tag;
+    return buffer;
+}
+
+static void expect_tag(const unsigned char *buffer, size_t size, int tag)
+{
+    if (buffer[0] != (unsigned char)tag || buffer[size - 1] != (unsigned char)tag)
+        fail("contents changed");
+}
+
 static void malloc_in_handler(int signal)
 {
+    enum { COUNT = 12 };
+    static const size_t sizes[COUNT] = {1, 40, 40, 40, 300, 300, 1000, 5000, 5000, 16384, 20000, 40};
+    unsigned char *held[COUNT];
     (void)signal;
-    for (int i = 0; i < 20; i++)
-        free(malloc(64));
+    for (int i = 0; i < COUNT; i++)
+        held[i] = filled(i % 3 ? malloc(sizes[i]) : calloc(1, sizes[i]), sizes[i], handled + i);
+    for (int i = 0; i < COUNT; i++)
+        expect_tag(held[i], sizes[i], handled + i);
+    held[4] = realloc(held[4], 900);
+    held[4][899] = held[4][0];
+    expect_tag(held[4], 900, handled + 4);
+    if (malloc_usable_size(held[4]) < 900)
+        fail("malloc_usable_size");
+    for (int i = 0; i < COUNT; i++)
+        free(held[i]);
+    if (exchanges) {
+        unsigned char *made = filled(malloc(100), 100, handled);
+        free(atomic_exchange(&handed[handled % 64], made));
+    }
+    handled++;
     tick_in(200);
 }
 
-static void check_malloc_in_handler(void)
+static void check_malloc_in_handler(char **arguments)
 {
+    int most = atoi(arguments[2]);
+    /* In production what a handler keeps or frees may be what the interrupted call has in its hands, as with other allocators. */
+    exchanges = getenv("UMEM_DEBUG") != NULL;
     ticking(malloc_in_handler, 200);
-    for (unsigned seed = 1; seed < 100000; seed++)
-        for (int i = 0; i < 1000; i++)
-            free(malloc(64));
-    tick_in(200);
+    for (unsigned seed = 1; handled < most; seed++) {
+        churn(seed, 300);
+        if (exchanges) {
+            unsigned char *made = malloc(100);
+            free(atomic_exchange(&handed[seed % 64], made));
+        }
+    }
+    tick_in(0);
+    for (int i = 0; i < 64; i++)
+        free(handed[i]);
+}
+
+/* What a child may do: allocate, start a thread that does, and fork. */
+static void live_as_child(unsigned seed, int with_threads)
+{
+    churn(seed, 500);
+    if (with_threads) {
+        pthread_t thread;
+        int status;
+        stop = 0;
+        if (pthread_create(&thread, NULL, churn_until_stopped, NULL))
+            fail("pthread_create in a child");
+        pid_t child = fork();
+        if (child == 0) {
+            churn(seed, 100);
+            _exit(0);
+        }
+        if (waitpid(child, &status, 0) != child || status)
+            fail("a grandchild failed");
+        stop = 1;
+        pthread_join(thread, NULL);
+    }
+    _exit(0);
+}
+
+/* So many threads leave the others something of the processor. */
+static void *churn_with_pauses(void *seed)
+{
+    for (unsigned i = 0; !stop; i++) {
+        churn((unsigned)(uintptr_t)seed + i, 50);
+        nap(2);
+    }
+    return NULL;
+}
+
+static void check_crowd(char **arguments)
+{
+    enum { MOST = 400 };
+    extern char **environ;
+    static pthread_t threads[MOST];
+    int count = atoi(arguments[2]);
+    unsigned rounds = (unsigned)atoi(arguments[3]);
+    for (intptr_t i = 0; i < count; i++)
+        if (pthread_create(&threads[i], NULL, churn_with_pauses, (void *)(i * 1000)))
+            fail("pthread_create");
+    for (unsigned i = 0; i < rounds; i++) {
+        for (int way = 0; way < 4; way++) {
+            char *true_arguments[] = {"true", NULL};
+            pid_t child = -1;
+            int status = 0;
+            churn(i, 10);
+            switch (way) {
+            case 0:
+                if ((child = fork()) == 0)
+                    live_as_child(i, 1);
+                break;
+            case 1:
+                if ((child = _Fork()) == 0)
+                    live_as_child(i, 0);
+                break;
+            case 2:
+                if ((child = vfork()) == 0)
+                    _exit(0);
+                break;
+            default:
+                if (posix_spawnp(&child, "true", NULL, NULL, true_arguments, environ))
+                    fail("posix_spawnp");
+            }
+            if (child < 0 || waitpid(child, &status, 0) != child || status)
+                fail("a child failed");
+        }
+    }
+    stop = 1;
+    for (int i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
 }
 
 static void *last_thread(void *nothing)
@@ -476,7 +600,9 @@ int main(int count, char **arguments)
     else if (!strcmp(what, "_fork"))
         check_bare_fork(arguments);
     else if (!strcmp(what, "malloc"))
-        check_malloc_in_handler();
+        check_malloc_in_handler(arguments);
+    else if (!strcmp(what, "crowd"))
+        check_crowd(arguments);
     else if (!strcmp(what, "last"))
         check_last();
     else if (!strcmp(what, "setuid"))
@@ -499,6 +625,5 @@ int main(int count, char **arguments)
         check_twice(arguments);
     else
         fail("unknown situation");
-    write(1, "ok\n", 3);
-    _exit(0);
+    end_with_account();
 }
