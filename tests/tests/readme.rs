@@ -1,4 +1,4 @@
-//! What the README shows is what happens.
+//! What the README and the page on the allocator show is what happens.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -9,8 +9,12 @@ use umem_tests::{
     victim::scrub,
 };
 
+fn page(path: &str) -> String {
+    fs::read_to_string(workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 fn readme() -> String {
-    fs::read_to_string(workspace().join("README.md")).expect("there is a README")
+    page("README.md")
 }
 
 /// The fenced blocks of a language.
@@ -44,29 +48,37 @@ fn commands(block: &str) -> Vec<(String, String)> {
 #[test]
 fn it_opens_with_a_leak_and_its_real_answer() {
     need!(need_program("gcc"));
-    let text = readme();
-    let source = blocks(&text, "c")
-        .into_iter()
-        .next()
-        .expect("the README has a program");
-    let console = blocks(&text, "console")
-        .into_iter()
-        .next()
-        .expect("the README has its answer");
-    let commands = commands(&console);
+    expect_answers(&readme(), "leak.c");
+}
+
+#[test]
+fn the_program_in_c_on_the_page_of_the_allocator_does_what_it_shows() {
+    need!(need_program("gcc"));
+    expect_answers(&page("docs/allocator.md"), "requests.c");
+}
+
+/// Plays the first console block of a page, on its first program.
+fn expect_answers(text: &str, name: &str) {
+    let first = |language| {
+        let block = blocks(text, language).into_iter().next();
+        block.unwrap_or_else(|| panic!("the page has a block of {language}"))
+    };
+    let commands = commands(&first("console"));
     assert!(commands.len() >= 2, "a compilation and an answer");
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
-    fs::write(folder.path().join("leak.c"), source).expect("a file can be written");
+    fs::write(folder.path().join(name), first("c")).expect("a file can be written");
     // The commands are typed in the checkout, where the build is in target/release.
+    let link = |file: &Path, to: &Path| symlink(file, to).expect("a link can be made");
     let release = folder.path().join("target/release");
     fs::create_dir_all(&release).expect("a folder can be made");
     for file in [&artifacts().umdb, &artifacts().library] {
-        symlink(
-            file,
-            release.join(file.file_name().expect("a file has a name")),
-        )
-        .expect("a link can be made");
+        let name = file.file_name().expect("a file has a name");
+        link(file, &release.join(name));
     }
+    link(
+        &workspace().join("allocator"),
+        &folder.path().join("allocator"),
+    );
     for (line, expected) in commands {
         let answer = shell(folder.path(), &line);
         let found = Names::new().normalise(&format!("{}{}", answer.stdout, answer.stderr));
