@@ -10,6 +10,7 @@ mod census;
 mod code;
 pub mod coverage;
 mod dominators;
+pub mod estimate;
 pub mod growth;
 pub mod leaks;
 mod lost;

@@ -7,6 +7,7 @@ use umem_layout::ready;
 use super::{
     Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
     parts::{
+        estimates,
         groups::{Shown, add_tables, holding},
         record::Show,
         suppressed,
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     analysis::{
+        estimate::{self, Estimate},
         leaks::{self, Alive, Kind, Leaks},
         suppressions::Suppressions,
     },
@@ -68,6 +70,12 @@ too large for any cache come first, with their size and the address of their
 segment. Groups that lose most bytes come first. Byte totals are what the
 program asked for, where that is known.
 
+Where the program takes samples (UMEM_DEBUG=sample), the tables above are exact,
+but only samples have stacks. What the samples stand for follows by stack: about
+how many bytes in how many buffers, lost by themselves or through others, each
+with its standard error. Two times in three the truth is within one of them, 19
+times in 20 within two, if there are some dozens of samples.
+
 With an address, only leaks whose stack holds this address, or a place in the
 function that begins there, are listed.
 
@@ -119,7 +127,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         .filter(|group| {
             invocation
                 .address
-                .is_none_or(|pc| is_through(cx, group, pc))
+                .is_none_or(|pc| is_through(cx, group.stack, pc))
         })
         .collect();
     add_doubts(&leaks, &mut report);
@@ -131,6 +139,17 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     } else {
         report.worsen(Status::Found);
         add_tables(cx, &groups, Shown::Lost, &mut report);
+    }
+    let estimates: Vec<Estimate> = estimates(cx, &leaks)
+        .into_iter()
+        .filter(|estimate| !suppressed.hides(cx, estimate.sizes, estimate.stack))
+        .filter(|estimate| {
+            let filter = invocation.address;
+            filter.is_none_or(|pc| is_through(cx, estimate.stack, pc))
+        })
+        .collect();
+    if !estimates.is_empty() || !groups.is_empty() {
+        estimates::add(cx, "lost by stack", &estimates, &mut report);
     }
     suppressed.add_to(&mut report, invocation.has('v'));
     if invocation.has('d') {
@@ -147,7 +166,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             let all = leaks.alive(cx.heap, alive, cx.cancel)?;
             let wanted = |group: &&leaks::Group| {
                 let filter = invocation.address;
-                filter.is_none_or(|pc| is_through(cx, group, pc))
+                filter.is_none_or(|pc| is_through(cx, group.stack, pc))
             };
             let groups: Vec<&leaks::Group> = all.iter().filter(wanted).collect();
             report.push(heading(shown, &groups));
@@ -285,9 +304,19 @@ fn add_doubts(leaks: &Leaks, report: &mut Report) {
     }
 }
 
-/// Whether the stack of a group goes through an address, or through the function that begins there.
-fn is_through(cx: &Context<'_>, group: &leaks::Group, wanted: u64) -> bool {
-    let trace = cx.heap.stack(group.stack).unwrap_or_default();
+/// What the samples among all that is lost stand for, lost by itself or through others.
+fn estimates(cx: &Context<'_>, leaks: &Leaks) -> Vec<Estimate> {
+    let groups = leaks.groups.iter();
+    let lost = groups.flat_map(|group| group.members.iter().chain(&group.held));
+    match cx.heap.sample_bytes() {
+        Some(_) => estimate::by_stack(cx.heap, lost.copied()),
+        None => Vec::new(),
+    }
+}
+
+/// Whether a stack goes through an address, or through the function that begins there.
+fn is_through(cx: &Context<'_>, stack: u32, wanted: u64) -> bool {
+    let trace = cx.heap.stack(stack).unwrap_or_default();
     trace.pcs.iter().any(|&pc| {
         let place = cx.place_of(&trace, pc);
         let is_now = place.symbol.is_some() && !place.unloaded;

@@ -61,6 +61,9 @@ any cache: they stand here only.
 
     > ::umastat
 
+Samples (UMEM_DEBUG=sample) are counted with the twins of their caches,
+umem_sample_SIZE; twins that took none are left out.
+
 libumem counts what threads keep as in use, and an allocation that had to reload
 a magazine more than once; here both are counted as what they are.";
 
@@ -115,6 +118,10 @@ fn caches(cx: &Context<'_>, counts: &[Counts]) -> Table {
     let mut table = Table::new("caches", cache_columns());
     table.ruled = true;
     for (cache, counts) in cx.heap.caches.iter().zip(counts) {
+        // Twins that took no sample yet would double the table.
+        if cache.is_twin() && counts.allocs == 0 && counts.total == 0 {
+            continue;
+        }
         let mut cells = vec![
             Cell::text(cache.name.as_str()),
             Cell::Bytes(cache.record.buffer_size),

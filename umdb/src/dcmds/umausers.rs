@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use umem_layout::AuditRecord;
 
-use super::{Address, Completes, Context, Dcmd, Error, Group, Invocation, Opt, Run};
+use super::{
+    Address, Completes, Context, Dcmd, Error, Group, Invocation, Opt, Run, parts::estimates::about,
+};
 use crate::{
-    heap::{Buffer, Object},
+    analysis::estimate::Sum,
+    heap::{Buffer, Heap, Object},
     report::{Cell, Item, List, Report, Sentence, StackView},
 };
 
@@ -42,7 +45,10 @@ are looked at.
 
     > ::umausers -e umem_alloc_64 umem_oversize
 
-Needs UMEM_DEBUG=default (or audit) when the program is started. libumem's command
+Where the program takes samples (UMEM_DEBUG=sample), what the samples stand for
+is shown instead, with its standard error.
+
+Needs UMEM_DEBUG=default (or audit, or sample) when the program is started. libumem's command
 leaves out blocks larger than the largest cache; this one counts them.";
 
 /// Groups with as many bytes or as many allocations are no small users.
@@ -62,6 +68,25 @@ struct Wanted {
 struct User {
     count: u64,
     requested: u64,
+    /// What they stand for, where they are samples.
+    estimate: Option<(Sum, Sum)>,
+}
+
+impl User {
+    /// Adds what a sample stands for.
+    fn add_sample(&mut self, bytes: u64, chance: f64) {
+        let (in_all, number) = self.estimate.get_or_insert_default();
+        in_all.add(bytes as f64, chance);
+        number.add(1.0, chance);
+    }
+
+    /// Bytes and allocations, as far as they are known.
+    fn totals(&self, size: u64) -> (u64, u64) {
+        match &self.estimate {
+            Some((bytes, count)) => (bytes.rounded(), count.rounded()),
+            None => (size.saturating_mul(self.count), self.count),
+        }
+    }
 }
 
 /// The users by size and stack, and a line for each buffer when that was asked for.
@@ -72,8 +97,19 @@ struct Users {
 }
 
 impl Users {
-    fn add(&mut self, size: u64, object: Object, record: &AuditRecord, requested: u64, each: bool) {
+    fn add(
+        &mut self,
+        heap: &Heap,
+        size: u64,
+        object: Object,
+        record: &AuditRecord,
+        requested: u64,
+        each: bool,
+    ) {
         let group = self.groups.entry((size, record.alloc_stack)).or_default();
+        if let Some(chance) = heap.sample_chance(object) {
+            group.add_sample(size, chance);
+        }
         group.count += 1;
         group.requested = group.requested.saturating_add(requested);
         if each {
@@ -152,7 +188,8 @@ fn collect(cx: &Context<'_>, wanted: &Wanted, report: &mut Report) -> Result<Use
             for (buffer, record) in (0..).map(|index| Buffer { slab, index }).zip(&records) {
                 if heap.is_held(buffer) {
                     let requested = u64::from(record.requested).min(size);
-                    users.add(size, Object::Buffer(buffer), record, requested, wanted.each);
+                    let object = Object::Buffer(buffer);
+                    users.add(heap, size, object, record, requested, wanted.each);
                 }
             }
         }
@@ -163,7 +200,7 @@ fn collect(cx: &Context<'_>, wanted: &Wanted, report: &mut Report) -> Result<Use
         let is_held = super::parts::record::is_held(block.state);
         if block.is_audited() && is_held && is_wanted(owner) {
             let size = block.requested;
-            users.add(size, object, &block.record, size, wanted.each);
+            users.add(heap, size, object, &block.record, size, wanted.each);
         }
     }
     Ok(users)
@@ -204,8 +241,10 @@ fn groups(cx: &Context<'_>, users: &Users, small: bool, report: &mut Report) -> 
     let mut groups: Vec<(u64, u64, u32, &User)> = users
         .groups
         .iter()
-        .map(|(&(size, stack), user)| (size.saturating_mul(user.count), size, stack, user))
-        .filter(|(bytes, _, _, user)| small || *bytes >= BYTES || user.count >= ALLOCATIONS)
+        .map(|(&(size, stack), user)| (user.totals(size).0, size, stack, user))
+        .filter(|&(bytes, size, _, user)| {
+            small || bytes >= BYTES || user.totals(size).1 >= ALLOCATIONS
+        })
         .collect();
     groups.sort_unstable_by_key(|&(bytes, size, stack, _)| (std::cmp::Reverse(bytes), size, stack));
     let mut list = List {
@@ -214,6 +253,19 @@ fn groups(cx: &Context<'_>, users: &Users, small: bool, report: &mut Report) -> 
         ..List::default()
     };
     for (bytes, size, stack, user) in groups {
+        let stacks = vec![cx.stack("allocated", stack, report)];
+        if let Some((bytes, count)) = &user.estimate {
+            let sentence = about(Sentence::new(), bytes, count, "allocation")
+                .words(" with data size ")
+                .value("data_size", Cell::Bytes(size))
+                .words(", from ")
+                .counted("samples", user.count, "sample");
+            list.items.push(Item {
+                sentence: sentence.words(":"),
+                stacks,
+            });
+            continue;
+        }
         let mut sentence = Sentence::new()
             .bytes("bytes", bytes)
             .words(" for ")
@@ -230,7 +282,7 @@ fn groups(cx: &Context<'_>, users: &Users, small: bool, report: &mut Report) -> 
         };
         list.items.push(Item {
             sentence: sentence.words(":"),
-            stacks: vec![cx.stack("allocated", stack, report)],
+            stacks,
         });
     }
     list

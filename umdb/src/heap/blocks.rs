@@ -32,6 +32,8 @@ pub struct Block {
     pub family: u8,
     /// [`umem_layout::cache_flag`] bits in force for it.
     pub flags: u16,
+    /// Bytes that decided whether it is a sample, in units of 16.
+    pub picked_by: u32,
 }
 
 impl Block {
@@ -128,6 +130,7 @@ fn block(address: u64, arena: u32, segment: &Segment) -> Block {
         state: segment.state,
         family: segment.family,
         flags: segment.flags,
+        picked_by: segment.picked_by,
     }
 }
 

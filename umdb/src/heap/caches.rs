@@ -36,6 +36,12 @@ impl Cache {
         self.record.flags & cache_flag::REDZONE != 0 && self.record.trailer_offset != 0
     }
 
+    /// It serves the samples of another cache.
+    #[must_use]
+    pub const fn is_twin(&self) -> bool {
+        self.record.policy & policy::TWIN != 0
+    }
+
     /// Each of its buffers has a record of who allocated it and who freed it.
     #[must_use]
     pub const fn is_audited(&self) -> bool {

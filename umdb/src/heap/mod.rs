@@ -23,6 +23,7 @@ mod modules;
 mod object;
 mod recent;
 mod records;
+mod samples;
 mod segments;
 mod slabs;
 

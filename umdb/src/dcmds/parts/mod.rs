@@ -8,6 +8,7 @@ pub(super) mod context;
 pub(super) mod coverage;
 pub(super) mod disassembly;
 pub(super) mod distribution;
+pub(super) mod estimates;
 pub(super) mod filter;
 pub(super) mod format;
 pub(super) mod groups;

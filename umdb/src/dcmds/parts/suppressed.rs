@@ -67,6 +67,16 @@ fn frames(cx: &Context<'_>, stack: u32) -> Vec<Named> {
 }
 
 impl Suppressed<'_> {
+    /// Whether a rule names leaks of these sizes with this stack.
+    #[must_use]
+    pub fn hides(&self, cx: &Context<'_>, sizes: (u64, u64), stack: u32) -> bool {
+        let rules = &self.rules.rules;
+        !rules.is_empty() && {
+            let frames = frames(cx, stack);
+            rules.iter().any(|rule| rule.matches(sizes, &frames))
+        }
+    }
+
     fn take(&mut self, group: &leaks::Group, frames: &[Named]) -> bool {
         let mut is_hidden = false;
         for (rule, (count, bytes)) in self.rules.rules.iter().zip(&mut self.by_rule) {
