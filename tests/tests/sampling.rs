@@ -43,10 +43,13 @@ fn sampled() -> Outcome<Victim> {
 /// Rows of the table with this name, wherever it stands.
 fn rows<'a>(value: &'a Value, table: &str) -> Vec<&'a Value> {
     match value {
-        Value::Object(map) if map.get("name").is_some_and(|name| name == table) => map
-            .get("rows")
-            .and_then(Value::as_array)
-            .map_or_else(Vec::new, |rows| rows.iter().collect()),
+        Value::Object(map)
+            if map.get("name").is_some_and(|name| name == table) && map.contains_key("rows") =>
+        {
+            map["rows"]
+                .as_array()
+                .map_or_else(Vec::new, |rows| rows.iter().collect())
+        }
         Value::Object(map) => map.values().flat_map(|value| rows(value, table)).collect(),
         Value::Array(values) => values.iter().flat_map(|value| rows(value, table)).collect(),
         _ => Vec::new(),
@@ -143,4 +146,28 @@ fn counters_add_up_and_samples_are_whole() {
             .contains("allocations with data size 16, from "),
         "{users}"
     );
+}
+
+/// With a mean distance of a byte every allocation is a sample.
+#[test]
+fn samples_are_checked() {
+    let run = |kind| -> Outcome<_> {
+        let start = Start::new("sampled")?.without("UMEM_LOGGING").arg(kind);
+        Ok(start.env("UMEM_DEBUG", "sample=1").run())
+    };
+    let overflow = need!(run("overflow"));
+    for words in ["write past end of buffer", "size=24", "umem_sample_32"] {
+        assert!(overflow.stderr.contains(words), "{words}\n{overflow}");
+    }
+    let late = need!(run("late"));
+    for words in [
+        "buffer modified after being freed",
+        "offset 0x64",
+        "size=900000",
+    ] {
+        assert!(late.stderr.contains(words), "{words}\n{late}");
+    }
+    let none = need!(run("none"));
+    none.expect_code(0);
+    assert_eq!(none.stderr, "", "{none}");
 }

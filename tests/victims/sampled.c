@@ -148,9 +148,26 @@ __attribute__((noinline)) static void clear(void)
         room[i] = 0;
 }
 
-int main(void)
+// Writes one byte too many, or into a buffer that was freed and is handed out again later.
+static int misuse(const char *kind)
+{
+    char *buffer = malloc(24), *block = malloc(900000);
+    if (!strcmp(kind, "overflow"))
+        buffer[24] = 1;
+    free(buffer);
+    free(block);
+    if (!strcmp(kind, "late"))
+        block[100] = 1;
+    for (int i = 0; i < 100; i++)
+        free(malloc(900000));
+    return 0;
+}
+
+int main(int count, char **arguments)
 {
     pthread_t threads[2];
+    if (count > 1)
+        return misuse(arguments[1]);
     smallest(400000);
     paired(40000);
     second(40000);
