@@ -208,11 +208,11 @@ fn what_is_not_lost_is_shown_on_request() {
 /// Bytes of mappings, wherever they are listed.
 fn sizes_in(value: &Value) -> Vec<u64> {
     match value {
-        Value::Array(values) => values.iter().flat_map(|value| sizes_in(value)).collect(),
+        Value::Array(values) => values.iter().flat_map(sizes_in).collect(),
         Value::Object(map) if map.contains_key("start") && map.contains_key("bytes") => {
             map["bytes"].as_u64().into_iter().collect()
         }
-        Value::Object(map) => map.values().flat_map(|value| sizes_in(value)).collect(),
+        Value::Object(map) => map.values().flat_map(sizes_in).collect(),
         _ => Vec::new(),
     }
 }

@@ -223,9 +223,9 @@ impl Call {
         match offset {
             0 => Some(self.number as u32),
             4 => Some(ARCHITECTURE),
-            16.. if offset % 4 == 0 => {
+            16.. if offset.is_multiple_of(4) => {
                 let argument = *self.arguments.get((offset as usize - 16) / 8)?;
-                let shift = if offset % 8 == 0 { 0 } else { 32 };
+                let shift = if offset.is_multiple_of(8) { 0 } else { 32 };
                 argument.map(|value| (value >> shift) as u32)
             }
             _ => None,
