@@ -242,13 +242,23 @@ pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> 
 }
 
 /// Allocates as [`allocate_aligned`] does, but leaves `errno` alone.
-#[inline]
+#[inline(always)]
 pub fn allocate_aligned_quietly(
     size: usize,
     align: usize,
     family: u8,
     entry: Entry,
 ) -> Option<usize> {
+    let magazines = thread::fast_cache(cache::aligned_slot(size, align));
+    if let Some(address) = magazines.and_then(thread::pop) {
+        return Some(address);
+    }
+    allocate_aligned_slow(size, align, family, entry)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_aligned_slow(size: usize, align: usize, family: u8, entry: Entry) -> Option<usize> {
     if inject::strikes() {
         return None;
     }
@@ -263,14 +273,7 @@ pub fn allocate_aligned_sure(size: usize, align: usize, family: u8, entry: Entry
     if !init::ensure() {
         return None;
     }
-    let class = cache::aligned_class(size, align);
-    let cached = class
-        .and_then(|class| thread::fast_cache(cache::slot_of_class(class)))
-        .and_then(thread::pop);
-    if cached.is_some() {
-        return cached;
-    }
-    match class {
+    match cache::aligned_class(size, align) {
         Some(class) => allocate_from_class(class, size, family, entry),
         None => allocate_block(arenas().memalign, size, align.max(PAGE), family, entry)
             .map(|(address, _)| address),

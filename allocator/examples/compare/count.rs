@@ -1,6 +1,7 @@
-//! What sampling costs, in instructions: callgrind counts those of the program and its children, not those of the kernel.
+//! Instructions of a program, and what sampling adds to them: callgrind counts those of the program and its children, not those of
+//! the kernel.
 
-use super::Program;
+use super::{Program, start_beside};
 use std::{
     io,
     path::Path,
@@ -21,12 +22,20 @@ pub(super) fn row(program: &Program, library: &Path, folder: &Path) -> io::Resul
     }
     Ok(Row {
         name: program.name,
-        off: instructions(program, library, folder, "")?,
-        on: instructions(program, library, folder, "sample")?,
+        off: instructions(program, Some(library), folder, "")?,
+        on: instructions(program, Some(library), folder, "sample")?,
     })
 }
 
-fn instructions(program: &Program, library: &Path, folder: &Path, checks: &str) -> io::Result<u64> {
+/// Counts a program with a library and checks, if any.
+pub(super) fn instructions(
+    program: &Program,
+    library: Option<&Path>,
+    folder: &Path,
+    checks: &str,
+) -> io::Result<u64> {
+    let library = library.map_or_else(Default::default, Path::to_string_lossy);
+    let beside = start_beside(program, folder)?;
     let variable = |name: &str, value: &str| format!("{name}={value}");
     // The library goes to the program alone, by way of env, and not to valgrind's own launcher.
     let output = Command::new("valgrind")
@@ -36,7 +45,7 @@ fn instructions(program: &Program, library: &Path, folder: &Path, checks: &str) 
             "--trace-children=yes",
             "env",
         ])
-        .arg(variable("LD_PRELOAD", &library.to_string_lossy()))
+        .arg(variable("LD_PRELOAD", &library))
         .arg(variable("UMEM_DEBUG", checks))
         .arg(variable("PYTHONMALLOC", "malloc"))
         .arg(variable("PYTHONHASHSEED", "0"))
@@ -46,6 +55,9 @@ fn instructions(program: &Program, library: &Path, folder: &Path, checks: &str) 
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .output()?;
+    if let Some(mut beside) = beside {
+        beside.wait()?;
+    }
     let text = String::from_utf8_lossy(&output.stderr);
     match (output.status.success(), collected(&text)) {
         (true, count @ 1..) => Ok(count),

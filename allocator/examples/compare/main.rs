@@ -6,7 +6,8 @@
 //!
 //! `--debug` compares what finding errors costs instead: the library's checks and other tools, on the real programs, and on two of
 //! the patterns, which can be had with gcc's address sanitizer as well. Tools that take minutes run in the first round only.
-//! `--sampling` counts instructions under callgrind, with and without `UMEM_DEBUG=sample`: one run each, since counts repeat.
+//! `--instructions` counts instructions under callgrind, one run each, since counts repeat where times do not, with a part of
+//! the work. `--sampling` does so with and without `UMEM_DEBUG=sample`.
 //!
 //! Each round runs every program under every allocator once, one after the other, so that a machine whose speed drifts
 //! slows them all alike. What is compared is CPU time (user and system) and the peak of the resident set, as the kernel accounts for
@@ -15,6 +16,7 @@
 //! Allocators and programs that are not installed are left out, and that is said.
 
 mod count;
+mod instructions;
 
 use std::{
     env,
@@ -22,7 +24,7 @@ use std::{
     fs, io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
 };
 
 /// What a program is run under.
@@ -92,12 +94,14 @@ const FOLDERS: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"
 const OURS: &str = "umem";
 const BASE: &str = "glibc";
 
-const LUA: &str = "local t={} for i=1,4000000 do t[i%100000+1]={i,tostring(i)} end \
+/// What stands for a program's count in its text: the full one is told where the text is used.
+const COUNT: &str = "COUNT";
+const LUA: &str = "local t={} for i=1,COUNT do t[i%100000+1]={i,tostring(i)} end \
                    local s={} for i=1,200000 do s[#s+1]=('x'):rep(i%50) end print(#table.concat(s))";
-const PYTHON: &str = "d={}\nfor i in range(300000): d[str(i)]=[i,str(i*7)]\nprint(len(sorted(d)))";
-const PERL: &str = "my %h; $h{\"key$_\"}=[$_,\"v$_\"] for 1..300000; my $n=0; $n+=$h{$_}[0] for sort keys %h; print $n";
+const PYTHON: &str = "d={}\nfor i in range(COUNT): d[str(i)]=[i,str(i*7)]\nprint(len(sorted(d)))";
+const PERL: &str = "my %h; $h{\"key$_\"}=[$_,\"v$_\"] for 1..COUNT; my $n=0; $n+=$h{$_}[0] for sort keys %h; print $n";
 const SQL: &str = "create table t(a integer primary key,b text,c text);
-with recursive n(i) as (select 1 union all select i+1 from n where i<200000)
+with recursive n(i) as (select 1 union all select i+1 from n where i<COUNT)
   insert into t select i, hex(i*7919 % 1000003), 'x'||i from n;
 create index tb on t(b);
 select count(*) from t a join t b on a.a=b.a+1 where a.b>b.b;
@@ -122,7 +126,7 @@ struct Program {
 
 /// What is asked of a server that listens on `redis.sock`. The last command ends it.
 const REDIS: &str = "while ! redis-cli -s redis.sock ping; do sleep 0.02; done
-redis-benchmark -s redis.sock -q -c 20 -n 60000 -r 100000 -d 100 -t set,get,lpush,lpop,sadd,hset,zadd
+redis-benchmark -s redis.sock -q -c 20 -n COUNT -r 100000 -d 100 -t set,get,lpush,lpop,sadd,hset,zadd
 redis-cli -s redis.sock shutdown nosave";
 
 /// The distribution's program, before what stands first in the path: that may be a script that looks for a version.
@@ -158,12 +162,15 @@ fn compiler(folder: &Path, source: OsString) -> io::Result<Vec<OsString>> {
     Ok(command)
 }
 
+/// The programs; each does the `part`th part of its work.
 fn programs(
     folder: &Path,
     micro: &Path,
     sanitized: Option<&Path>,
     threads: &Path,
+    part: usize,
 ) -> io::Result<Vec<Program>> {
+    let fill = |text: &str, count: usize| text.replace(COUNT, &(count / part).to_string());
     let file = |name: &str, text: &str| -> io::Result<OsString> {
         let path = folder.join(name);
         fs::write(&path, text)?;
@@ -176,12 +183,12 @@ fn programs(
         .into_iter()
         .map(|name| Program {
             name,
-            command: vec![micro.into(), name.into()],
+            command: vec![micro.into(), name.into(), part.to_string().into()],
             sanitized: sanitized.map(|micro| vec![micro.into(), name.into()]),
             beside: None,
         })
         .collect();
-    let sql = file("bench.sql", SQL)?;
+    let sql = file("bench.sql", &fill(SQL, 200_000))?;
     let mut read = OsString::from(".read ");
     read.push(sql);
     let mut real = |name, command: Vec<OsString>| {
@@ -192,19 +199,23 @@ fn programs(
             beside: None,
         });
     };
-    real("lua", vec![installed("lua5.4"), "-e".into(), LUA.into()]);
-    real(
-        "python3",
-        vec![installed("python3"), "-c".into(), PYTHON.into()],
-    );
-    real("perl", vec![installed("perl"), "-e".into(), PERL.into()]);
+    let script = |interpreter: &str, option: &str, text: &str, count: usize| {
+        vec![
+            installed(interpreter),
+            option.into(),
+            fill(text, count).into(),
+        ]
+    };
+    real("lua", script("lua5.4", "-e", LUA, 4_000_000));
+    real("python3", script("python3", "-c", PYTHON, 300_000));
+    real("perl", script("perl", "-e", PERL, 300_000));
     let memory = OsString::from(":memory:");
     real("sqlite3", vec![installed("sqlite3"), memory, read]);
     match compiler(folder, file("bench.cc", CPP)?) {
         Ok(command) => real("cc1plus", command),
         Err(error) => eprintln!("compare: cc1plus is left out: {error}"),
     }
-    real("threads", vec![threads.into()]);
+    real("threads", vec![threads.into(), part.to_string().into()]);
     // Debian's server brings jemalloc, so this one has to be built: make MALLOC=libc.
     if let Some(server) = env::var_os("REDIS_SERVER") {
         let options = "--port 0 --unixsocket redis.sock --save  --appendonly no";
@@ -214,7 +225,7 @@ fn programs(
             name: "redis",
             command,
             sanitized: None,
-            beside: Some(REDIS.into()),
+            beside: Some(fill(REDIS, 30_000).into()),
         });
     } else {
         eprintln!(
@@ -273,19 +284,7 @@ fn run(
     };
     command.current_dir(folder).process_group(0);
     let child = command.spawn()?;
-    let beside = match &program.beside {
-        Some(script) => Some(
-            Command::new("sh")
-                .arg("-c")
-                .arg(script)
-                .current_dir(folder)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()?,
-        ),
-        None => None,
-    };
+    let beside = start_beside(program, folder)?;
     let (mut status, mut usage) = (0, no_usage());
     // SAFETY: waits for our own child and writes the two variables. `Child` does not wait by itself.
     let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
@@ -305,6 +304,21 @@ fn run(
         seconds: time(usage.ru_utime) + time(usage.ru_stime),
         kilobytes: usage.ru_maxrss as f64,
     })
+}
+
+/// Starts what is asked of a server.
+fn start_beside(program: &Program, folder: &Path) -> io::Result<Option<Child>> {
+    let start = |script| {
+        Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    };
+    program.beside.as_ref().map(start).transpose()
 }
 
 fn no_usage() -> libc::rusage {
@@ -477,7 +491,8 @@ fn main() -> ExitCode {
 
 fn compare() -> io::Result<()> {
     let mut rounds = 15;
-    let (mut wanted, mut debug, mut sampling) = (Vec::new(), false, false);
+    let mut wanted = Vec::new();
+    let (mut debug, mut sampling, mut counts) = (false, false, false);
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -489,6 +504,7 @@ fn compare() -> io::Result<()> {
             }
             "--debug" => debug = true,
             "--sampling" => sampling = true,
+            "--instructions" => counts = true,
             _ => wanted.push(argument),
         }
     }
@@ -526,8 +542,13 @@ fn compare() -> io::Result<()> {
         built => built.and_then(Result::ok),
     };
     let threads = compile_threads(&folder)?;
+    let part = if counts { instructions::PART } else { 1 };
+    let all = programs(&folder, &micro, sanitized.as_deref(), &threads, part)?;
     let (mut measured, mut counted) = (Vec::new(), Vec::new());
-    for program in programs(&folder, &micro, sanitized.as_deref(), &threads)? {
+    if counts {
+        instructions::head(&contenders);
+    }
+    for program in all {
         let of_debug = REAL.contains(&program.name) || REBUILT.contains(&program.name);
         if debug && !of_debug {
             continue;
@@ -536,6 +557,10 @@ fn compare() -> io::Result<()> {
             continue;
         }
         eprintln!("compare: {} ...", program.name);
+        if counts {
+            instructions::row(&program, &contenders, &folder);
+            continue;
+        }
         if sampling {
             let library = library("libumem.so").unwrap_or_default();
             match count::row(&program, &library, &folder) {
@@ -550,6 +575,9 @@ fn compare() -> io::Result<()> {
         }
     }
     fs::remove_dir_all(&folder)?;
+    if counts {
+        return Ok(());
+    }
     if sampling {
         count::table(&counted);
         return Ok(());

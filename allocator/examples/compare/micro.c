@@ -1,6 +1,6 @@
 /*
  * Allocation patterns, one an argument. Each touches what it gets, so that pages count.
- * The counts make a run last a few tenths of a second.
+ * The counts make a run last a few tenths of a second; a second argument divides them.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static long part = 1;
 
 static uint64_t next(uint64_t *state)
 {
@@ -36,7 +38,7 @@ static void *allocate(size_t size)
 /* One size, freed at once. */
 static void pairs(void)
 {
-    for (long i = 0; i < 40000000; i++)
+    for (long i = 0; i < 40000000 / part; i++)
         free(allocate(64));
 }
 
@@ -44,7 +46,7 @@ static void pairs(void)
 static void batches(void)
 {
     static void *held[1000];
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 20000 / part; round++) {
         for (int i = 0; i < 1000; i++)
             held[i] = allocate(48);
         for (int i = 0; i < 1000; i++)
@@ -58,7 +60,7 @@ static void *replace(void *seed)
     enum { LIVE = 10000 };
     uint64_t state = 88172645463325252u + (uintptr_t)seed;
     void **held = calloc(LIVE, sizeof *held);
-    for (long i = 0; i < 6000000; i++) {
+    for (long i = 0; i < 6000000 / part; i++) {
         unsigned at = next(&state) % LIVE;
         free(held[at]);
         held[at] = allocate(8 + next(&state) % 4089);
@@ -76,7 +78,7 @@ static void *slots[SLOTS];
 static void *cross(void *seed)
 {
     uint64_t state = 88172645463325252u + (uintptr_t)seed;
-    for (long i = 0; i < 6000000; i++) {
+    for (long i = 0; i < 6000000 / part; i++) {
         void *mine = allocate(16 + next(&state) % 500);
         free(__atomic_exchange_n(&slots[next(&state) % SLOTS], mine, __ATOMIC_ACQ_REL));
     }
@@ -90,7 +92,7 @@ static long head, tail;
 
 static void *produce(void *unused)
 {
-    for (long i = 0; i < ITEMS; i++) {
+    for (long i = 0; i < ITEMS / part; i++) {
         while (i - __atomic_load_n(&tail, __ATOMIC_ACQUIRE) >= QUEUE)
             sched_yield();
         queue[i % QUEUE] = allocate(32 + i % 200);
@@ -101,7 +103,7 @@ static void *produce(void *unused)
 
 static void *consume(void *unused)
 {
-    for (long i = 0; i < ITEMS; i++) {
+    for (long i = 0; i < ITEMS / part; i++) {
         while (__atomic_load_n(&head, __ATOMIC_ACQUIRE) == i)
             sched_yield();
         free(queue[i % QUEUE]);
@@ -113,7 +115,7 @@ static void *consume(void *unused)
 /* Buffers that grow, as vectors and strings do. */
 static void grow(void)
 {
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < 1000 / part; round++) {
         char *buffer = NULL;
         for (size_t size = 16; size < 4000000; size += size / 8 + 16) {
             buffer = realloc(buffer, size);
@@ -127,7 +129,7 @@ static void aligned(void)
 {
     void *held[100];
     uint64_t state = 1234567;
-    for (int round = 0; round < 60000; round++) {
+    for (int round = 0; round < 60000 / part; round++) {
         for (int i = 0; i < 100; i++) {
             size_t size = 64 + next(&state) % 1000;
             if (posix_memalign(&held[i], 64u << (i % 4), size))
@@ -144,7 +146,7 @@ static void large(void)
 {
     void *held[16];
     uint64_t state = 99;
-    for (int round = 0; round < 60000; round++) {
+    for (int round = 0; round < 60000 / part; round++) {
         for (int i = 0; i < 16; i++)
             held[i] = allocate(20000 + next(&state) % 300000);
         for (int i = 0; i < 16; i++)
@@ -164,6 +166,8 @@ static void on_threads(void *(*one)(void *), void *(*two)(void *))
 int main(int count, char **arguments)
 {
     const char *pattern = count > 1 ? arguments[1] : "";
+    if (count > 2 && atol(arguments[2]) > 0)
+        part = atol(arguments[2]);
     if (!strcmp(pattern, "pairs"))
         pairs();
     else if (!strcmp(pattern, "batches"))

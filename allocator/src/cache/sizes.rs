@@ -54,9 +54,10 @@ static SIZES: [AtomicU32; CLASSES] = {
     }
     sizes
 };
-/// For each power of two up to a page and each class the smallest class from there on whose every buffer is a multiple of it.
-static ALIGNED: [[AtomicU8; CLASSES]; PAGE.trailing_zeros() as usize + 1] =
-    [const { [const { AtomicU8::new(0) }; CLASSES] }; PAGE.trailing_zeros() as usize + 1];
+/// For each power of two up to a page and each entry of a class the entry of the smallest class from there on whose every buffer
+/// is a multiple of it; zero where there is none that is not much larger.
+static ALIGNED: [[AtomicU8; CLASSES + 1]; PAGE.trailing_zeros() as usize + 1] =
+    [const { [const { AtomicU8::new(0) }; CLASSES + 1] }; PAGE.trailing_zeros() as usize + 1];
 static COUNT: AtomicUsize = AtomicUsize::new(DEFAULT.len());
 
 /// For each size in steps of 16 bytes the offset of its class's entry in a thread's array of magazines: element i serves sizes
@@ -112,30 +113,42 @@ pub fn class_size(class: usize) -> usize {
     unsafe { SIZES.get_unchecked(class) }.load(Ordering::Relaxed) as usize
 }
 
-/// The smallest class whose every buffer lies at a multiple of `align`, a power of two. Classes of up to a page are better
-/// than a block of whole pages however much larger than the request they are.
+/// The entry in a thread's array of magazines of the smallest class whose every buffer lies at a multiple of `align`, a power of
+/// two. Zero, which is the entry of no class: a block is better.
+#[inline(always)]
+pub fn aligned_slot(size: usize, align: usize) -> usize {
+    const { assert!(LARGEST.is_multiple_of(PAGE)) };
+    if size > LARGEST || align > PAGE {
+        return 0;
+    }
+    let own = entry_offset(round_up(size.max(1), align)) / size_of::<ThreadCache>();
+    let row = &ALIGNED[align.trailing_zeros() as usize];
+    // SAFETY: the entry is zero or that of a class.
+    usize::from(unsafe { row.get_unchecked(own) }.load(Ordering::Relaxed))
+}
+
+/// The class of [`aligned_slot`].
 pub fn aligned_class(size: usize, align: usize) -> Option<usize> {
-    if size > limit() || align > PAGE {
-        return None;
-    }
-    let padded = round_up(size.max(1), align);
-    if padded > limit() {
-        return None;
-    }
-    let aligned = &ALIGNED[align.trailing_zeros() as usize][class_for(padded)];
-    let class = usize::from(aligned.load(Ordering::Relaxed));
-    (class < CLASSES && class_size(class) <= padded.max(PAGE)).then_some(class)
+    aligned_slot(size, align).checked_sub(slot_of_class(0))
 }
 
 /// Notes for the classes up to this one, from the last of their kind on, that its every buffer is a multiple of `align`.
-/// Called for each class in ascending order.
+/// Called for each class in ascending order. Up to a page a class is better than a block of whole pages however much larger
+/// than the request it is, beyond that one of twice the size.
 pub(super) fn set_alignment(class: usize, align: usize) {
     for (shift, row) in ALIGNED.iter().enumerate() {
-        let suits = align >= 1 << shift;
-        row[class].store(if suits { class as u8 } else { u8::MAX }, Ordering::Relaxed);
-        let before = row[..class].iter().rev();
-        for entry in before.take_while(|entry| suits && entry.load(Ordering::Relaxed) == u8::MAX) {
-            entry.store(class as u8, Ordering::Relaxed);
+        if align < 1 << shift {
+            continue;
+        }
+        let slot = slot_of_class(class);
+        row[slot].store(slot as u8, Ordering::Relaxed);
+        for smaller in (0..class).rev() {
+            let entry = &row[slot_of_class(smaller)];
+            let most = PAGE.max(2 * class_size(smaller));
+            if entry.load(Ordering::Relaxed) != 0 || class_size(class) > most {
+                break;
+            }
+            entry.store(slot as u8, Ordering::Relaxed);
         }
     }
 }

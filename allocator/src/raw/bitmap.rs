@@ -50,6 +50,25 @@ impl Bitmap {
         cell.set(cell.get() & !(1 << (bit % 64)));
     }
 
+    /// Sets up to `most` of the clear bits in the word of [`Bitmap::find_clear`], the lowest first. Returns the number of the word and
+    /// the bits that were set.
+    pub fn set_clear(self, from: usize, most: usize) -> Option<(usize, u64)> {
+        let first = self.find_clear(from)?;
+        let (index, cell) = (first / 64, self.cell(first / 64));
+        let inside = match self.bits - index * 64 {
+            0..64 => (1 << (self.bits % 64)) - 1,
+            _ => u64::MAX,
+        };
+        let mut left = !cell.get() & inside & (u64::MAX << (first % 64));
+        let mut found = 0;
+        for _ in 0..most.min(left.count_ones() as usize) {
+            found |= left & left.wrapping_neg();
+            left &= left - 1;
+        }
+        cell.set(cell.get() | found);
+        Some((index, found))
+    }
+
     /// First clear bit at or after `from`, else the first before it.
     pub fn find_clear(self, from: usize) -> Option<usize> {
         let words = self.bits.div_ceil(64);
@@ -84,6 +103,26 @@ mod tests {
         // SAFETY: the vector is returned beside the view and outlives it in each test.
         let bitmap = unsafe { Bitmap::at(words.as_ptr() as usize, bits) };
         (words, bitmap)
+    }
+
+    #[test]
+    fn every_bit_is_set_once_by_the_word() {
+        for (bits, most) in [(1, 1), (63, 5), (64, 64), (65, 7), (130, 1000), (4096, 31)] {
+            let (_words, bitmap) = with(bits);
+            (0..bits).step_by(3).for_each(|bit| bitmap.set(bit));
+            let mut got = Vec::new();
+            while let Some((word, found)) = bitmap.set_clear(bits / 2, most) {
+                assert!(found != 0 && found.count_ones() as usize <= most);
+                got.extend(
+                    (0..64)
+                        .filter(|bit| found >> bit & 1 != 0)
+                        .map(|bit| word * 64 + bit),
+                );
+            }
+            got.sort_unstable();
+            let expected: Vec<usize> = (0..bits).filter(|bit| bit % 3 != 0).collect();
+            assert_eq!(got, expected, "{bits} {most}");
+        }
     }
 
     #[test]

@@ -1159,3 +1159,48 @@ pub fn create_all() -> bool {
         .is_some()
         && create_one(b"mmap_heap", Some(top), PAGE, 0).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_blocks(name: &[u8]) -> ArenaRef {
+        assert!(crate::init::ensure());
+        let policy = policy::USER | policy::BLOCKS;
+        create(name, Some(arenas().top), PAGE, policy).expect("an arena")
+    }
+
+    fn start(segment: SegmentRef) -> usize {
+        segment.start().get() as usize
+    }
+
+    #[test]
+    fn pages_that_a_block_grows_into_do_not_count_as_free_any_more() {
+        let arena = of_blocks(b"grown");
+        let first = start(alloc(arena, PAGE, PAGE).expect("memory"));
+        let second = start(alloc(arena, 8 * PAGE, PAGE).expect("memory"));
+        assert!(free(arena, second));
+        let before = arena.dirty().get();
+        assert!(before >= 8 * PAGE as u64);
+        assert!(extend(arena, first, 5 * PAGE));
+        assert_eq!(arena.dirty().get(), before - 4 * PAGE as u64);
+    }
+
+    #[test]
+    fn free_spans_are_kept_until_they_are_many() {
+        let arena = of_blocks(b"kept");
+        let blocks: [usize; 100] =
+            core::array::from_fn(|_| start(alloc(arena, 100_000, PAGE).expect("memory")));
+        let most = DIRTY_MAX as usize;
+        for block in blocks {
+            assert!(free(arena, block));
+            assert!(free_bytes(arena) as usize <= most);
+        }
+        assert_eq!(arena.in_use().get(), 0);
+        assert!(free_bytes(arena) > 0);
+        let large = start(alloc(arena, 2 * PURGE_MIN, PAGE).expect("memory"));
+        let kept = free_bytes(arena);
+        assert!(free(arena, large));
+        assert!(free_bytes(arena) <= kept, "a large span goes back at once");
+    }
+}
