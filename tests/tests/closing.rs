@@ -126,3 +126,28 @@ fn another_file_gives_no_names() {
     assert!(file.is_file());
     assert_eq!(leaks(Umdb::pid(victim.pid())), expected);
 }
+
+/// The report itself names the library that had the address when the buffer was allocated.
+#[test]
+fn a_report_names_the_library_that_was_there() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut start = need!(Start::new("closing")).arg("-2");
+    for name in NAMES {
+        need!(build(folder.path(), name, &[]));
+        start = start.arg(folder.path().join(format!("{name}.so")));
+    }
+    let (said, _core) = need!(cores::of_abort(&start));
+    let [first, other] = NAMES;
+    let mut lines = said
+        .lines()
+        .skip_while(|line| !line.starts_with("allocated by"));
+    let frames: Vec<&str> = lines.by_ref().skip(1).take(2).collect();
+    for frame in frames {
+        let name = frame.trim().strip_prefix(&format!("{first}.so+0x"));
+        assert!(
+            name.is_some_and(|rest| rest.ends_with(" (closed since)")),
+            "{said}"
+        );
+    }
+    assert!(!said.contains(other), "{said}");
+}

@@ -1,16 +1,18 @@
-/* A library for closing.c, built with -DNAME=..: leak() loses memory through a function of that name. */
+/* A library for closing.c, built with -DNAME=..: leak() loses memory through a function of that name. It returns where. */
 #include <stdlib.h>
 
 static volatile unsigned long sum;
 
-__attribute__((noinline)) static void NAME(int bytes)
+__attribute__((noinline)) static void *NAME(int bytes)
 {
-    sum += (unsigned long)malloc(bytes);
+    void *lost = malloc(bytes);
     sum++;
+    return lost;
 }
 
-void leak(int bytes)
+void *leak(int bytes)
 {
-    NAME(bytes);
+    void *lost = NAME(bytes);
     sum++;
+    return lost;
 }

@@ -1,12 +1,14 @@
 /*
  * Loads a library and calls its function, which leaks, closes it, and does the same with another one that comes to lie at the same address.
- * A third argument names a library to load again after that.
+ * With "-2" as first argument what the first one lost is freed twice in the end.
  */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static void *lost;
 
 static void *use(const char *path, int bytes)
 {
@@ -15,9 +17,11 @@ static void *use(const char *path, int bytes)
         fprintf(stderr, "%s\n", dlerror());
         exit(1);
     }
-    void (*leak)(int) = (void (*)(int))dlsym(library, "leak");
+    void *(*leak)(int) = (void *(*)(int))dlsym(library, "leak");
     void *at = dlsym(library, "leak");
-    leak(bytes);
+    void *here = leak(bytes);
+    if (bytes == 1000)
+        lost = here;
     dlclose(library);
     return at;
 }
@@ -33,8 +37,9 @@ static void wipe(void)
 int main(int count, char **args)
 {
     void *first = NULL;
-    for (int i = 1; i < count; i++) {
-        void *at = use(args[i], 1000 + i);
+    int twice = strcmp(args[1], "-2") == 0;
+    for (int i = 1 + twice; i < count; i++) {
+        void *at = use(args[i], i == 2 && twice ? 1000 : 1000 + i);
         if (first != NULL && at != first) {
             fprintf(stderr, "%s lies elsewhere\n", args[i]);
             return 1;
@@ -42,6 +47,10 @@ int main(int count, char **args)
         first = at;
     }
     first = NULL;
+    if (twice) {
+        free(lost);
+        free(lost);
+    }
     wipe();
     write(1, "ready\n", 6);
     getchar();
