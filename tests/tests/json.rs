@@ -27,6 +27,7 @@ fn schema() -> Validator {
 /// same process.
 const ASKED: &[&str] = &[
     "<thread::allocdby",
+    "medium::array struct session * 3",
     "umem_alloc_112::walk freectl | ::bufctl -hv",
     "umem_alloc_112::walk bufctl | ::bufctl",
     "umem_alloc_112::walk bufctl | ::bufctl_audit",
@@ -48,6 +49,7 @@ const ASKED: &[&str] = &[
     "::walk umem | ::grep 1 | ::head -3",
     "::help",
     "::help bufctl",
+    "*head::list struct session next s",
     "::log FILE; ::log -d; ::log",
     "::walk umem | ::map \".+1\" | ::tail -2",
     "::mappings",

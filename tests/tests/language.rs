@@ -8,7 +8,7 @@ use umem_tests::{
     command::Answer,
     need,
     umdb::{Umdb, expect_complaint, expect_no_debris},
-    victim::Victim,
+    victim::{Start, Victim},
 };
 
 fn ask(victim: &Victim, command: &str) -> Answer {
@@ -233,31 +233,50 @@ fn a_log_has_commands_and_answers() {
     );
 }
 
-/// What help shows as an example is understood, though its addresses are not of this process.
+/// What help shows as an example is run: all are understood, though the addresses of some are not of this process, and of
+/// each page one gives what it is to give.
 #[test]
-fn examples_of_help_are_understood() {
-    let victim = need!(Victim::start("first_light", &[]));
+fn examples_of_help_are_run() {
+    let start = need!(Start::new("known"));
+    let start = start.env("UMEM_LOGGING", "transaction,contents,fail,slab");
+    let victim = start.wait_ready();
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
-    let commands = lines(&victim, "::dcmds");
-    let pages: String = commands[1..]
+    let file = |name: &str| folder.path().join(name);
+    fs::write(file("commands.txt"), "::status\n").expect("a file can be written");
+    let pid = victim.pid().to_string();
+    let before = file("before.umdb");
+    let saved = Umdb::new()
+        .args(["snapshot", "-p", &pid, "-o"])
+        .arg(&before)
+        .run();
+    saved.expect_code(0);
+    let names = lines(&victim, "::dcmds");
+    assert!(names.len() > 50);
+    for name in names[1..]
         .iter()
         .filter_map(|line| line.split_whitespace().next())
-        .map(|name| format!("::help {name}\n"))
-        .collect();
-    let pages = Umdb::pid(victim.pid()).run_with(&pages);
-    let examples: Vec<&str> = pages
-        .stdout
-        .lines()
-        .filter_map(|line| line.strip_prefix("      > "))
-        .collect();
-    assert!(examples.len() >= commands.len() - 1, "{pages}");
-    for example in examples {
-        let (mut command, _home) = Umdb::pid(victim.pid()).exec(example).into_command();
-        let answer = umem_tests::command::run(command.current_dir(folder.path()));
-        expect_no_debris(&answer);
-        for mistake in ["Usage:", "expected", "unknown dcmd", "(column"] {
-            assert!(!answer.stderr.contains(mistake), "{example}\n{answer}");
-        }
+    {
+        let page = lines(&victim, &format!("::help {name}"));
+        let examples = page.iter().filter_map(|line| line.strip_prefix("      > "));
+        let answers: Vec<Answer> = examples
+            .map(|example| {
+                let (mut command, _home) = Umdb::pid(victim.pid())
+                    .arg("-S")
+                    .exec(example)
+                    .into_command();
+                let answer = umem_tests::command::run(command.current_dir(folder.path()));
+                expect_no_debris(&answer);
+                for mistake in ["Usage:", "expected", "unknown dcmd", "(column"] {
+                    assert!(!answer.stderr.contains(mistake), "{example}\n{answer}");
+                }
+                answer
+            })
+            .collect();
+        let is_good = |answer: &Answer| answer.code() <= 1 && answer.stderr.is_empty();
+        assert!(
+            answers.iter().any(is_good),
+            "::help {name} has no example that runs\n{answers:?}"
+        );
     }
 }
 

@@ -155,6 +155,51 @@ fn headers_are_bold_unless_colour_is_not_wanted() {
     }
 }
 
+/// Whoever types is told where to begin.
+#[test]
+fn a_session_begins_with_what_it_is_about() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let terminal = Terminal::start(&victim, &[]);
+    let line = format!("process {} (first_light): ::help", victim.pid());
+    terminal.wait_for(&line);
+    terminal.quit();
+}
+
+#[test]
+fn rows_end_where_the_terminal_does() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let terminal = Terminal::start(&victim, &[("PAGER", "cat"), ("NO_COLOR", "1")]);
+    let rows = |terminal: &Terminal| -> Vec<usize> {
+        terminal.command("::walkers");
+        terminal.wait_for("NAME ");
+        let shown = terminal.wait_for("vmem_span");
+        shown
+            .lines()
+            .map(|line| line.trim_end().chars().count())
+            .collect()
+    };
+    let cut = rows(&terminal);
+    assert_eq!(cut.iter().max(), Some(&100), "{cut:?}");
+    terminal.command("::set -o autowrap; ::echo wraps");
+    terminal.wait_for("\nwraps");
+    let whole = rows(&terminal);
+    assert!(whole.iter().any(|&length| length > 100), "{whole:?}");
+    terminal.quit();
+}
+
+/// The command runs until it is stopped, so that a slow machine does not matter.
+#[test]
+fn what_takes_long_shows_that_it_lives() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let terminal = Terminal::start(&victim, &[]);
+    terminal.command("0,ffffff::eval \"0,ffffff::map 0\" | ::count");
+    terminal.wait_for(" s (Ctrl-C stops it)");
+    let child = terminal.child.as_ref().expect("it runs");
+    kill(pid_of(child), Signal::SIGINT).expect("umdb can be interrupted");
+    terminal.wait_for("umdb: interrupted");
+    terminal.quit();
+}
+
 /// The signal is what the terminal makes of Ctrl-C while a command runs.
 #[test]
 fn an_interrupt_ends_the_command_and_not_the_session() {

@@ -32,26 +32,40 @@ pub(super) const DCMD: Dcmd = Dcmd {
     ],
     operands: "",
     pipes: Some("bufctls"),
-    columns: &[
-        (
-            "CONTENTS",
-            "where the contents log keeps what the buffer held when it was freed, for ::dump; else 0",
-        ),
-        ("ADDR", "address of the record, or of the entry of the log"),
-        ("BUFADDR", "address of the buffer"),
-        (
-            "TIMESTAMP",
-            "when, hexadecimal, in nanoseconds of the monotonic clock",
-        ),
-        ("THRD", "number of the thread, decimal"),
-        ("CALLER", "who called the allocation function"),
-    ],
+    columns: COLUMNS,
     see: &["bufctl_audit", "umalog", "whatis", "allocdby", "freedby"],
     summary: "print or filter a bufctl",
     help: HELP,
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
+
+/// What the columns mean, those of -v as well.
+pub(super) const COLUMNS: &[(&str, &str)] = &[
+    ("ADDR", "address of the record, or of the entry of the log"),
+    ("BUFADDR", "address of the buffer"),
+    (
+        "TIMESTAMP",
+        "when, hexadecimal, in nanoseconds of the monotonic clock",
+    ),
+    ("THRD, THREAD", "number of the thread, decimal"),
+    ("CALLER", "who called the allocation function"),
+    ("CACHE", "address of the cache, or of the arena of a block"),
+    (
+        "LASTLOG",
+        "the newest entry of the transaction log about the buffer; else 0",
+    ),
+    (
+        "CONTENTS",
+        "where the contents log keeps what the buffer held when it was freed, for ::dump; else 0",
+    ),
+    ("REQUESTED", "bytes that were asked for"),
+    ("STATE", "what was done last: allocated or freed"),
+    (
+        "FAMILY",
+        "the functions that it belongs to: malloc, new, new[] and others",
+    ),
+];
 
 const HELP: &str = "\
 Shows the record of a buffer: when it was last allocated or freed, by which
@@ -60,6 +74,8 @@ thread, and who called. The address is that of the record, as ::findleaks and
 transaction log (as ::umem_log prints them) will do as well.
 
     > 7f0aa0c71d20::bufctl -v
+
+    > umem_alloc_64::walk bufctl | ::head -1 | ::bufctl -v
 
 TIMESTAMP is hexadecimal, in nanoseconds of the monotonic clock. A record keeps
 the last allocation and the last free, so that -v shows two stacks. What was

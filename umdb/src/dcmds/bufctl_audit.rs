@@ -13,6 +13,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     see: &["bufctl"],
     summary: "print a bufctl_audit",
     help: HELP,
+    columns: bufctl::COLUMNS,
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
@@ -21,7 +22,9 @@ const HELP: &str = "\
 The same as ::bufctl -v: the whole record of a buffer, with the stacks of its last
 allocation and its last free.
 
-    > 7f0aa0c71d20::bufctl_audit";
+    > 7f0aa0c71d20::bufctl_audit
+
+    > umem_alloc_64::walk bufctl | ::head -1 | ::bufctl_audit";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let verbose = Invocation {

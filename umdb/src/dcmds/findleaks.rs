@@ -50,6 +50,18 @@ pub(super) const DCMD: Dcmd = Dcmd {
     operands: "",
     summary: "search for memory leaks",
     help: HELP,
+    columns: &[
+        ("CACHE", "address of the cache, or size of the blocks"),
+        ("LEAKED", "buffers that are lost"),
+        (
+            "BUFCTL",
+            "record of the oldest one, for ::bufctl; or its segment",
+        ),
+        ("BUFFER", "its address, where there are no records"),
+        ("HELD", "bytes that are lost through them"),
+        ("CALLER", "who called the allocation function"),
+    ],
+    see: &["bufctl", "whatis", "path", "retained", "diff"],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };

@@ -70,10 +70,10 @@ fn overview() -> String {
     for group in groups {
         text += &format!("\n{}\n", group.title());
         for dcmd in DCMDS.iter().filter(|dcmd| dcmd.group == group) {
-            text += &format!("  {:<32} {}\n", dcmd.usage(), dcmd.summary);
+            text += &format!("  {:<32} {}\n", dcmd.brief_usage(), dcmd.summary);
         }
     }
-    text + "\n::help name says more.\n"
+    text + "\n::help name says more: what options and columns mean, with an example.\n"
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
     fn the_overview_names_every_command_once() {
         let (text, _) = text(&mut Builder::new(), &DCMD, None, &[]);
         for dcmd in DCMDS {
-            let usage = format!("  {} ", dcmd.usage());
+            let usage = format!("  {} ", dcmd.brief_usage());
             assert_eq!(text.matches(&usage).count(), 1, "{}", dcmd.name);
         }
     }

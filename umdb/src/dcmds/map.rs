@@ -19,7 +19,9 @@ pub(super) const DCMD: Dcmd = Dcmd {
 const HELP: &str = "\
 Evaluates the expression with each address as dot, and hands the value on.
 
-    > ::walk umem_alloc_64 | ::map \"*.\" | ::whatis";
+    > ::walk umem_alloc_64 | ::map \".+8\" | ::whatis -q
+
+    > 7f0aa0c5efc0 | ::map \"*.\" | ::whatis";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let address = invocation.address.unwrap_or_default();

@@ -6,6 +6,7 @@
 //! A new command is a new file and its row in [`DCMDS`].
 
 mod allocdby;
+mod array;
 mod bufctl;
 mod bufctl_audit;
 mod count;
@@ -27,6 +28,7 @@ mod getenv;
 mod grep;
 mod head;
 mod help;
+mod list;
 mod log;
 mod map;
 mod mappings;
@@ -81,6 +83,7 @@ pub use parts::{
 /// All commands, in the order of the alphabet.
 pub const DCMDS: &[&Dcmd] = &[
     &allocdby::DCMD,
+    &array::DCMD,
     &bufctl::DCMD,
     &bufctl_audit::DCMD,
     &count::DCMD,
@@ -100,6 +103,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &grep::DCMD,
     &head::DCMD,
     &help::DCMD,
+    &list::DCMD,
     &log::DCMD,
     &map::DCMD,
     &mappings::DCMD,
@@ -231,6 +235,7 @@ mod tests {
         for dcmd in DCMDS {
             assert!(dcmd.help.contains("    > "), "{}", dcmd.name);
             assert!(!dcmd.summary.ends_with('.'), "{}", dcmd.name);
+            assert!(!dcmd.see.is_empty(), "{}: see nothing", dcmd.name);
             for other in dcmd.see {
                 assert!(find(other).is_some(), "{}: see {other}", dcmd.name);
             }

@@ -31,18 +31,6 @@ as hexadecimal numbers. A bitfield is shown with the number of its first bit.
 
     > ::offsetof Cache name";
 
-/// Nothing is shown: the values do not matter.
-const STYLE: Style = Style {
-    addresses: false,
-    types: false,
-    decimal: false,
-    hexadecimal: false,
-    holes: false,
-    characters: 0,
-    elements: 0,
-    depth: 0,
-};
-
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let words = &invocation.operands;
     if words.is_empty() {
@@ -62,7 +50,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         at: 0,
         bits: None,
     };
-    let place = Printer::new(cx, STYLE)
+    let place = Printer::new(cx, Style::default())
         .step(start, &steps)
         .map_err(|what| Error::failed(format!("offsetof: {what}")))?;
     let size = cx.type_size(&place.kind);

@@ -29,6 +29,8 @@ buffer. The address may lie anywhere in the buffer, or be that of its record.
 
     > 7f0aa0c5efc0::path
 
+    > ::walk umem | ::head -1 | ::path
+
 For a lost buffer there is none: the head through which it was lost is named.";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {

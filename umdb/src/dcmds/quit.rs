@@ -16,6 +16,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     operands: "",
     summary: "quit the debugger and let a stopped process go on",
     help: HELP,
+    see: &["snapshot"],
     shorthands: &[
         Shorthand::of("$q"),
         Shorthand::of("$Q"),

@@ -10,6 +10,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     operands: "",
     summary: "look at the process anew, as it is now",
     help: HELP,
+    see: &["gcore", "diff", "status"],
     run: Run::Again,
     ..Dcmd::PLAIN
 };

@@ -15,6 +15,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address_name: "cache",
     pipes: Some("caches"),
     columns: &[
+        ("NAME", "what it is called in expressions"),
         ("ADDR", "address of the cache"),
         (
             "FLAG",

@@ -9,6 +9,16 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address: Address::Forbidden,
     summary: "toggle umem dcmd/walk debugging",
     help: HELP,
+    columns: &[
+        ("START", "first address of the mapping"),
+        ("END", "one past the last"),
+        ("ROOTS", "bytes in which everything counts as alive"),
+        (
+            "TRANSIT",
+            "bytes that count once something alive points there",
+        ),
+        ("REASON", "why the mapping is looked at, or is not"),
+    ],
     see: &["findleaks", "mappings"],
     run: Run::Report(run),
     ..Dcmd::PLAIN

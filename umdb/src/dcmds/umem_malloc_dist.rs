@@ -21,6 +21,17 @@ pub(super) const DCMD: Dcmd = Dcmd {
     see: &["umem_malloc_info", "umausers"],
     summary: "report distribution of outstanding malloc()s",
     help: HELP,
+    columns: &[
+        (
+            "malloc size",
+            "the sizes of a bin: from the first to the last byte",
+        ),
+        (
+            "Distribution",
+            "a bar as long as the bin's share of all blocks",
+        ),
+        ("count", "blocks in the bin"),
+    ],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };

@@ -15,6 +15,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     address_name: "arena",
     pipes: Some("arenas"),
     columns: &[
+        ("NAME", "what it is called in expressions"),
         ("ADDR", "address of the arena"),
         ("INUSE", "bytes allocated from it"),
         ("TOTAL", "bytes that it has"),

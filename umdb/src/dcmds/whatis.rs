@@ -43,6 +43,8 @@ who allocated it and who freed it.
 
     > 7f0aa0c5efd0::whatis
 
+    > main::whatis
+
 Sources are asked in turn, and the first that knows the address answers; with -a
 all do, so that a buffer is also shown as part of its arenas and of its mapping.";
 

@@ -102,24 +102,33 @@ fn settings(options: &Options) -> Result<Rc<State>, ExitCode> {
 fn compare(opened: &Opened, words: &str, output: &mut Output) -> Status {
     let session = session(opened, output);
     announce(opened, &session, output);
-    run_lines(&session, std::iter::once(format!("::diff {words}")), output);
+    run_lines(
+        &session,
+        std::iter::once((None, format!("::diff {words}"))),
+        output,
+    );
     session.status()
 }
 
+/// A line of commands, and where it stands when that is not clear.
+type Line = (Option<String>, String);
+
 /// Lines of commands; none where a person types them.
-type Source = Option<Box<dyn Iterator<Item = String>>>;
+type Source = Option<Box<dyn Iterator<Item = Line>>>;
 
 fn source(options: &Options) -> Source {
     if !options.commands.is_empty() {
-        return Some(Box::new(options.commands.clone().into_iter()));
+        let commands = options.commands.clone().into_iter();
+        return Some(Box::new(commands.map(|line| (None, line))));
     }
     if std::io::stdin().is_terminal() {
         return None;
     }
     let lines = std::io::stdin().lock().split(b'\n').map_while(Result::ok);
-    Some(Box::new(
-        lines.map(|line| String::from_utf8_lossy(&line).into_owned()),
-    ))
+    Some(Box::new(lines.enumerate().map(|(index, line)| {
+        let place = format!("line {} of standard input", index + 1);
+        (Some(place), String::from_utf8_lossy(&line).into_owned())
+    })))
 }
 
 /// Runs commands on a target: those given, else those of standard input. `::snapshot` opens it once more.
@@ -134,7 +143,10 @@ fn look(mut opened: Opened, what: &What, options: &Options, output: &mut Output)
         }
         reads_startup = false;
         if !matches!(what, What::Process(..)) {
-            output.error("snapshot: this is no live process", None);
+            output.error(
+                "snapshot: command is not supported by current target",
+                Some("this is no live process"),
+            );
             status = status.max(Status::Failed);
             continue;
         }
@@ -192,12 +204,14 @@ fn announce(opened: &Opened, session: &Session<'_>, output: &mut Output) {
 }
 
 /// Runs lines until there are no more, the user quits or interrupts, or nobody reads the output.
-fn run_lines(session: &Session<'_>, lines: impl Iterator<Item = String>, output: &mut Output) {
-    for line in lines {
+fn run_lines(session: &Session<'_>, lines: impl Iterator<Item = Line>, output: &mut Output) {
+    for (place, line) in lines {
+        output.set_source(place);
         let outcome = stoppable(|| session.run_line(&line, output));
         if outcome == Outcome::Quit || CANCEL.is_requested() || output.has_ended() {
             break;
         }
     }
+    output.set_source(None);
     output.say_missing(&[]);
 }

@@ -357,7 +357,7 @@ impl Sink for Output {
 }
 
 /// A line without control characters, which names in a target may hold.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

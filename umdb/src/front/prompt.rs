@@ -1,13 +1,24 @@
 //! The prompt.
 
-use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    env, fs,
+    io::{Write, stderr},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+};
 
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
 
-use super::{complete::Assistant, interrupt::stoppable, output::Output, screen::wants_colour};
+use super::{
+    complete::Assistant,
+    interrupt::stoppable,
+    output::{Output, visible},
+    screen::wants_colour,
+};
 use crate::{
     exec::{Outcome, Session},
     report::Status,
+    target::{Kind, Target},
 };
 
 /// Lines that the history keeps when `HISTSIZE` does not say.
@@ -23,6 +34,7 @@ pub(super) fn run(session: &Session<'_>, warnings: &[String], output: &mut Outpu
     warnings
         .iter()
         .for_each(|warning| output.error(warning, None));
+    greet(session.subject().target);
     output.prompted();
     let mut editor = match editor(session, output) {
         Ok(editor) => editor,
@@ -43,6 +55,23 @@ pub(super) fn run(session: &Session<'_>, warnings: &[String], output: &mut Outpu
     if let Some(file) = &history {
         keep_history(&mut editor, file);
     }
+}
+
+/// Says what is looked at, and where to begin.
+fn greet(target: &Target) {
+    let file = target.executable.as_deref().unwrap_or("an unknown program");
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let what = match &target.kind {
+        Kind::Live { pid } | Kind::Exiting { pid } => format!("process {pid} ({name})"),
+        Kind::Core { .. } => format!("core of {name}"),
+        Kind::Synthetic => name.to_owned(),
+    };
+    // Nobody misses it who cannot see it.
+    let _ = writeln!(
+        stderr(),
+        "{}: ::help lists the commands, Tab completes, $q quits",
+        visible(&what)
+    );
 }
 
 fn read_lines(session: &Session<'_>, editor: &mut Lines<'_>, output: &mut Output) {

@@ -135,7 +135,11 @@ fn look(target: Target, commands: &[String], output: &mut Output) -> (Option<Exi
             } else {
                 commands
             };
-            run_lines(&session, commands.iter().cloned(), output);
+            run_lines(
+                &session,
+                commands.iter().map(|line| (None, line.clone())),
+                output,
+            );
             if output.state().again.take() {
                 output.error("snapshot: the program stands at its end", None);
                 session.worsen(Status::Failed);

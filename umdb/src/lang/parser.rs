@@ -391,19 +391,19 @@ mod tests {
         let cases = [
             (
                 "::",
-                "expected the name of a command behind :: at the end of the line (column 3)",
+                "syntax error at the end of the line (column 3): expected the name of a command behind ::",
             ),
             (
                 "1 2",
-                "expected an operator, a count or a verb such as ::name near \"2\" (column 3)",
+                "syntax error near \"2\" (column 3): expected an operator, a count or a verb such as ::name",
             ),
             (
                 "1,2 3",
-                "expected a verb such as ::name near \"3\" (column 5)",
+                "syntax error near \"3\" (column 5): expected a verb such as ::name",
             ),
             (
                 ")",
-                "expected an address or an expression near \")\" (column 1)",
+                "syntax error near \")\" (column 1): expected an address or an expression",
             ),
             (
                 "::a \"b",
@@ -411,40 +411,43 @@ mod tests {
             ),
             (
                 "::a |",
-                "expected a command behind | at the end of the line (column 6)",
+                "syntax error at the end of the line (column 6): expected a command behind |",
             ),
             (
                 "::a | | ::b",
-                "expected a command behind | near \"| ::b\" (column 7)",
+                "syntax error near \"| ::b\" (column 7): expected a command behind |",
             ),
             (
                 "| ::b",
-                "expected an address or an expression near \"| ::b\" (column 1)",
+                "syntax error near \"| ::b\" (column 1): expected an address or an expression",
             ),
             (
                 "1,::a",
-                "expected an address or an expression near \"::a\" (column 3)",
+                "syntax error near \"::a\" (column 3): expected an address or an expression",
             ),
             (
                 "$",
-                "expected a letter behind $ at the end of the line (column 2)",
+                "syntax error at the end of the line (column 2): expected a letter behind $",
             ),
-            ("::a $[1", "expected ] at the end of the line (column 8)"),
+            (
+                "::a $[1",
+                "syntax error at the end of the line (column 8): expected ]",
+            ),
             (
                 "5>",
-                "expected the name of a variable behind > at the end of the line (column 3)",
+                "syntax error at the end of the line (column 3): expected the name of a variable behind >",
             ),
             (
                 "5>x y",
-                "expected | or ! or ; or the end of the line near \"y\" (column 5)",
+                "syntax error near \"y\" (column 5): expected | or ! or ; or the end of the line",
             ),
             (
                 "::a !",
-                "expected a shell command behind ! at the end of the line (column 6)",
+                "syntax error at the end of the line (column 6): expected a shell command behind !",
             ),
             (
                 ":c",
-                "expected ::name; a process is not run or changed here near \":c\" (column 1)",
+                "syntax error near \":c\" (column 1): expected ::name; a process is not run or changed here",
             ),
         ];
         for (line, expected) in cases {

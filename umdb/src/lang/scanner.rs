@@ -2,7 +2,7 @@
 
 /// What is wrong with a line, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}{} (column {})", near_text(.near), .at + 1)]
+#[error("{}", self.text())]
 pub struct SyntaxError {
     /// What was expected or is wrong.
     pub what: String,
@@ -10,6 +10,22 @@ pub struct SyntaxError {
     pub near: String,
     /// Characters before it.
     pub at: usize,
+}
+
+/// What begins so says what could have stood there.
+const EXPECTED: &str = "expected ";
+
+impl SyntaxError {
+    /// In mdb's words, with the column and what was expected there.
+    fn text(&self) -> String {
+        let (near, column) = (near_text(&self.near), self.at + 1);
+        let what = &self.what;
+        if what.starts_with(EXPECTED) {
+            format!("syntax error{near} (column {column}): {what}")
+        } else {
+            format!("{what}{near} (column {column})")
+        }
+    }
 }
 
 fn near_text(near: &str) -> String {

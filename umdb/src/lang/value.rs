@@ -218,10 +218,13 @@ mod tests {
                 "12g",
                 "digit 'g' is invalid in current base 16 near \"g\" (column 3)",
             ),
-            ("(1+2", "expected ) at the end of the line (column 5)"),
+            (
+                "(1+2",
+                "syntax error at the end of the line (column 5): expected )",
+            ),
             (
                 "1-",
-                "expected an address or an expression at the end of the line (column 3)",
+                "syntax error at the end of the line (column 3): expected an address or an expression",
             ),
             (
                 "nowhere",
@@ -233,7 +236,7 @@ mod tests {
             ),
             (
                 "<",
-                "expected the name of a variable or register behind < at the end of the line (column 2)",
+                "syntax error at the end of the line (column 2): expected the name of a variable or register behind <",
             ),
             ("1%0", "attempted to divide by zero"),
             ("1%%0", "attempted to divide by zero"),
@@ -243,9 +246,12 @@ mod tests {
             ),
             (
                 "*/x/8",
-                "expected a size: c, s, i, l, 1, 2, 4 or 8 near \"x/8\" (column 3)",
+                "syntax error near \"x/8\" (column 3): expected a size: c, s, i, l, 1, 2, 4 or 8",
             ),
-            ("*/8 8", "expected / behind the size near \" 8\" (column 4)"),
+            (
+                "*/8 8",
+                "syntax error near \" 8\" (column 4): expected / behind the size",
+            ),
             (
                 "\"ab",
                 "syntax error: \" unmatched near \"\"ab\" (column 1)",
@@ -253,11 +259,11 @@ mod tests {
             ("'a", "syntax error: ' unmatched near \"'a\" (column 1)"),
             (
                 "'123456789'",
-                "expected one to eight bytes between the quotes near \"'123456789'\" (column 1)",
+                "syntax error near \"'123456789'\" (column 1): expected one to eight bytes between the quotes",
             ),
             (
                 "1 2",
-                "expected an operator or the end of the expression near \"2\" (column 3)",
+                "syntax error near \"2\" (column 3): expected an operator or the end of the expression",
             ),
             (
                 "11111111111111111",

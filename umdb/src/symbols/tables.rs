@@ -142,13 +142,20 @@ impl Table {
         let found = exact.or_else(|| {
             self.entries
                 .iter()
-                .find(|entry| demangle(&entry.name) == name)
+                .find(|entry| is_called(&demangle(&entry.name), name))
         })?;
         Some(Symbol {
             address: found.address,
             size: found.size,
         })
     }
+}
+
+/// What a demangled name ends with where it depends on a version of the C++ library; nobody types that.
+const ABI_TAG: &str = "[abi:cxx11]";
+
+fn is_called(demangled: &str, name: &str) -> bool {
+    demangled == name || demangled.strip_suffix(ABI_TAG) == Some(name)
 }
 
 impl Entry {

@@ -281,22 +281,23 @@ impl Dcmd {
         run: Run::Quit,
     };
 
+    /// How it begins, and whether something may follow.
+    #[must_use]
+    pub fn brief_usage(&self) -> String {
+        let more = !self.options.is_empty() || !self.operands.is_empty();
+        format!("{}{}", self.verb(), if more { " ..." } else { "" })
+    }
+
     /// How it is typed.
     #[must_use]
     pub fn usage(&self) -> String {
-        let count = if self.takes_count { "[,count]" } else { "" };
-        let address = match self.address {
-            Address::Forbidden => String::new(),
-            Address::Optional => format!("[{}{count}]", self.address_name),
-            Address::Required => format!("{}{count}", self.address_name),
-        };
         let letters: String = self
             .options
             .iter()
             .filter(|o| o.value.is_none())
             .map(|o| o.letter)
             .collect();
-        let mut usage = format!("{address}::{}", self.name);
+        let mut usage = self.verb();
         if !letters.is_empty() {
             usage += &format!(" [-{letters}]");
         }
@@ -309,6 +310,17 @@ impl Dcmd {
             usage += &format!(" {}", self.operands);
         }
         usage
+    }
+
+    /// The name and what may stand before it.
+    fn verb(&self) -> String {
+        let count = if self.takes_count { "[,count]" } else { "" };
+        let address = match self.address {
+            Address::Forbidden => String::new(),
+            Address::Optional => format!("[{}{count}]", self.address_name),
+            Address::Required => format!("{}{count}", self.address_name),
+        };
+        format!("{address}::{}", self.name)
     }
 
     /// Understands what stands before and behind the command.

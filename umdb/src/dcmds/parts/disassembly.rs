@@ -1,9 +1,9 @@
 //! Instructions of x86-64 as text, in the syntax that mdb and GNU as have.
 
-use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, OpKind};
+use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic, OpKind};
 
 use super::context::Context;
-use crate::symbols::Symbols;
+use crate::symbols::{Place, Symbols};
 
 /// Bytes that an instruction has at most.
 pub const LENGTH_MAX: usize = 15;
@@ -34,31 +34,57 @@ impl Context<'_> {
         let mut bytes = [0; LENGTH_MAX];
         let got = self.target.memory.read(address, &mut bytes);
         let bytes = bytes.get(..got).filter(|bytes| !bytes.is_empty())?;
-        Some(decode(self.symbols, address, bytes))
+        let (mut decoded, target) = decode(self.symbols, address, bytes);
+        if let Some(name) = target.and_then(|target| self.linked(target)) {
+            decoded.text += &format!(" <PLT={name}>");
+        }
+        Some(decoded)
+    }
+
+    /// The function that an entry of a procedure linkage table jumps to, when the loader has bound it.
+    fn linked(&self, entry: u64) -> Option<Place> {
+        let mut bytes = [0; LENGTH_MAX];
+        let got = self.target.memory.read(entry, &mut bytes);
+        let mut decoder = Decoder::with_ip(64, bytes.get(..got)?, entry, DecoderOptions::NONE);
+        let first = decoder.decode();
+        let jump = match first.mnemonic() {
+            Mnemonic::Endbr64 => decoder.decode(),
+            _ => first,
+        };
+        if jump.mnemonic() != Mnemonic::Jmp || !jump.is_ip_rel_memory_operand() {
+            return None;
+        }
+        let function = self.target.memory.read_u64(jump.ip_rel_memory_address())?;
+        let place = self.symbols.lookup(function);
+        (place.symbol.is_some() && place.offset == 0).then_some(place)
     }
 }
 
-/// The first instruction of some bytes.
-fn decode(symbols: &Symbols, address: u64, bytes: &[u8]) -> Decoded {
+/// The first instruction of some bytes, and the address that it jumps to where that has no name.
+fn decode(symbols: &Symbols, address: u64, bytes: &[u8]) -> (Decoded, Option<u64>) {
     let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
     let instruction = decoder.decode();
     let length = instruction.len().clamp(1, bytes.len());
-    let mut text = String::new();
+    let (mut text, mut unnamed) = (String::new(), None);
     if instruction.is_invalid() {
         text.push_str("(bad)");
     } else {
         formatter().format(&instruction, &mut text);
-        if let Some(place) = referred(&instruction).map(|target| symbols.lookup(target))
-            && place.symbol.is_some()
-        {
-            text += &format!(" <{place}>");
+        if let Some(target) = referred(&instruction) {
+            let place = symbols.lookup(target);
+            if place.symbol.is_some() {
+                text += &format!(" <{place}>");
+            } else if !instruction.is_ip_rel_memory_operand() {
+                unnamed = Some(target);
+            }
         }
     }
-    Decoded {
+    let decoded = Decoded {
         address,
         bytes: bytes.get(..length).unwrap_or_default().to_vec(),
         text,
-    }
+    };
+    (decoded, unnamed)
 }
 
 /// The address that an instruction jumps to or names.
@@ -89,7 +115,7 @@ mod tests {
     fn text(bytes: &[u8]) -> (String, usize) {
         let mut builder = Builder::new();
         builder.publish();
-        let decoded = decode(&Symbols::new(&builder.target()), 0x1000, bytes);
+        let (decoded, _) = decode(&Symbols::new(&builder.target()), 0x1000, bytes);
         (decoded.text, decoded.bytes.len())
     }
 

@@ -87,11 +87,24 @@ fn pipes(dcmd: &Dcmd) -> Option<String> {
     (!both.is_empty()).then(|| both.join("\n"))
 }
 
+/// What mdb says of each command at the end of its page: the same of all of ours.
+const ATTRIBUTES: [(&str, &str); 3] = [
+    ("Target", "process or core"),
+    ("Module", "umdb"),
+    (
+        "Interface Stability",
+        "evolving; JSON by the number of its schema",
+    ),
+];
+
 /// A page as `::help` shows it.
 #[must_use]
 pub fn page_text(dcmd: &Dcmd) -> String {
     let mut out = String::new();
-    for (index, section) in page(dcmd).iter().enumerate() {
+    let mut sections = page(dcmd);
+    let attributes = ATTRIBUTES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    terms(&mut sections, "ATTRIBUTES", attributes.to_vec());
+    for (index, section) in sections.iter().enumerate() {
         if index > 0 {
             out.push('\n');
         }

@@ -3,7 +3,7 @@
 use crate::symbols::Encoding;
 
 /// How values are shown.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Style {
     /// The address of each.
     pub addresses: bool,

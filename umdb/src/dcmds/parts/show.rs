@@ -126,7 +126,7 @@ impl<'a> Printer<'a> {
                 if depth >= self.style.depth {
                     return self.line(indent, Some((place, name)), "{ ... }", None);
                 }
-                if let Some(text) = self.rust_text(place, &found) {
+                if let Some(text) = self.known_text(place, &found) {
                     return self.line(indent, Some((place, name)), &text, None);
                 }
                 match variants {
@@ -382,13 +382,16 @@ impl<'a> Printer<'a> {
         text
     }
 
-    /// The text of a `String` or `&str` of Rust, with its address.
-    fn rust_text(&mut self, place: &Place, found: &Type<Kind>) -> Option<String> {
+    /// The text of a `String` or `&str` of Rust or a `std::string` of C++, with its address.
+    fn known_text(&mut self, place: &Place, found: &Type<Kind>) -> Option<String> {
         let lengths = match found.name.as_deref()? {
             "&str" => [Step::Member("length".to_owned())].to_vec(),
             "String" => ["vec", "len"]
                 .map(|name| Step::Member(name.to_owned()))
                 .to_vec(),
+            name if name.starts_with("basic_string<char, std::char_traits<char>") => {
+                [Step::Member("_M_string_length".to_owned())].to_vec()
+            }
             _ => return None,
         };
         let length = self.step(place.clone(), &lengths).ok()?;
