@@ -142,21 +142,21 @@ fn predecessors(graph: &Graph, search: &Search) -> (Vec<u32>, Vec<u32>) {
 /// Immediate dominators from the parents in the tree of a search, and the lists of predecessors.
 fn semi_nca(parents: Vec<u32>, starts: &[u32], edges: &[u32]) -> Vec<u32> {
     let count = parents.len();
+    let ways = parents.iter().zip(0..);
     let mut forest = Forest {
-        ancestors: parents.clone(),
-        labels: (0..count as u32).collect(),
-        semi: (0..count as u32).collect(),
-        way: Vec::new(),
+        ways: ways.map(|(&above, least)| Way { above, least }).collect(),
+        path: Vec::new(),
     };
+    let mut semi = vec![0; count];
     for node in (1..count).rev() {
-        let mut semi = parents[node];
+        let mut least = parents[node];
         for &from in &edges[starts[node] as usize..starts[node + 1] as usize] {
-            let label = forest.best(from, node as u32);
-            semi = semi.min(forest.semi[label as usize]);
+            least = least.min(forest.least(from, node as u32));
         }
-        forest.semi[node] = semi;
+        semi[node] = least;
+        forest.ways[node].least = least;
     }
-    let semi = forest.semi;
+    drop(forest);
     let mut dominators = parents;
     for node in 1..count {
         let mut candidate = dominators[node];
@@ -168,37 +168,40 @@ fn semi_nca(parents: Vec<u32>, starts: &[u32], edges: &[u32]) -> Vec<u32> {
     dominators
 }
 
-/// The part of the tree that was seen, with its ways shortened.
+/// A way up from a node: to which node it leads, and the least semidominator on it. Both lie side by side, for most of
+/// the time goes into waiting for them.
+#[derive(Clone, Copy)]
+struct Way {
+    above: u32,
+    least: u32,
+}
+
+/// The part of the tree that was seen, with its ways shortened. A node that was not seen is its own semidominator.
 struct Forest {
-    ancestors: Vec<u32>,
-    labels: Vec<u32>,
-    semi: Vec<u32>,
-    way: Vec<u32>,
+    ways: Vec<Way>,
+    path: Vec<u32>,
 }
 
 impl Forest {
-    /// The node with the least semidominator on the way from `node` up to the last one that was seen; nodes above
-    /// `last` were seen.
-    fn best(&mut self, node: u32, last: u32) -> u32 {
+    /// The least semidominator on the way from `node` up to the last one that was seen; nodes above `last` were seen.
+    fn least(&mut self, node: u32, last: u32) -> u32 {
         if node <= last {
             return node;
         }
         let mut at = node;
-        while self.ancestors[at as usize] > last {
-            self.way.push(at);
-            at = self.ancestors[at as usize];
+        let mut way = self.ways[at as usize];
+        while way.above > last {
+            self.path.push(at);
+            at = way.above;
+            way = self.ways[at as usize];
         }
-        // `at` hangs on a node that was not seen yet: its label is its own. Shorten from there down.
-        let mut above = at;
-        while let Some(below) = self.way.pop() {
-            let (high, low) = (self.labels[above as usize], self.labels[below as usize]);
-            if self.semi[high as usize] < self.semi[low as usize] {
-                self.labels[below as usize] = high;
-            }
-            self.ancestors[below as usize] = self.ancestors[above as usize];
-            above = below;
+        // `at` hangs on a node that was not seen yet. Shorten from there down.
+        while let Some(below) = self.path.pop() {
+            let below = &mut self.ways[below as usize];
+            way.least = way.least.min(below.least);
+            *below = way;
         }
-        self.labels[node as usize]
+        way.least
     }
 }
 
