@@ -305,3 +305,70 @@ fn look_at_all(heap: &super::Heap) {
     let _ = heap.messages();
     let _ = heap.log(1).map(|log| heap.log_entries(&log));
 }
+
+/// Writes records of the history: first address, epochs of loading and unloading, link, and size of a path that leads nowhere.
+fn history(builder: &mut Builder, records: &[(u64, u32, u32, u64, u32)]) {
+    let size = umem_layout::Module::BYTES as u64;
+    let room = builder.room(size as usize * records.len());
+    let at = |index: u64| room + index * size;
+    for (index, &(base, loaded, unloaded, next, path_size)) in (0..).zip(records) {
+        let link = if next == 0 { 0 } else { at(next) };
+        let mut bytes = vec![0; size as usize];
+        bytes[..8].copy_from_slice(&link.to_le_bytes());
+        bytes[0x08..0x10].copy_from_slice(&base.to_le_bytes());
+        bytes[0x10..0x18].copy_from_slice(&(base + 0x1000).to_le_bytes());
+        bytes[0x18..0x1c].copy_from_slice(&loaded.to_le_bytes());
+        bytes[0x1c..0x20].copy_from_slice(&unloaded.to_le_bytes());
+        bytes[0x44..0x48].copy_from_slice(&path_size.to_le_bytes());
+        bytes[0x48..0x50].copy_from_slice(&8_u64.to_le_bytes());
+        builder.image.write(at(index), &bytes);
+    }
+    builder.root.modules = at(0);
+}
+
+#[test]
+fn the_module_of_an_epoch_is_the_last_one_loaded_by_then() {
+    let mut builder = Builder::new();
+    // The newest first: one that is there, one that came and went while the oldest was away.
+    let records = [
+        (0x9000, 5, 0, 1, 0),
+        (0x5000, 3, 4, 2, 0),
+        (0x5000, 1, 0, 0, 0),
+    ];
+    history(&mut builder, &records);
+    builder.publish();
+    let heap = builder.heap();
+    let is_over = |address, epoch| heap.module_then(address, epoch).map(|era| era.is_over());
+    assert_eq!(heap.modules().0.len(), 3);
+    assert_eq!(is_over(0x5800, 1), Some(false));
+    assert_eq!(is_over(0x5800, 3), Some(true));
+    assert_eq!(is_over(0x5800, 4), Some(false));
+    assert_eq!(is_over(0x9800, 4), None, "it came later");
+    assert_eq!(is_over(0x9800, 5), Some(false));
+    assert_eq!(is_over(0xa000, 5), None, "behind its end");
+    assert_eq!(is_over(0x5800, 0), None);
+}
+
+#[test]
+fn a_history_that_loops_or_lies_ends() {
+    let mut builder = Builder::new();
+    // The second one leads back to itself.
+    history(&mut builder, &[(0x5000, 1, 0, 1, 0), (0x6000, 1, 0, 1, 0)]);
+    builder.publish();
+    let heap = builder.heap();
+    let (eras, damage) = heap.modules();
+    assert_eq!(eras.len(), 2);
+    assert!(damage.is_some());
+
+    let mut builder = Builder::new();
+    history(
+        &mut builder,
+        &[(0x5000, 1, 0, 1, 64), (0x6000, 1, 0, 0, u32::MAX)],
+    );
+    builder.publish();
+    let heap = builder.heap();
+    let (eras, damage) = heap.modules();
+    assert_eq!(eras.len(), 1, "a path of 4 GiB is damage");
+    assert_eq!(eras[0].module.path, "", "it cannot be read");
+    assert!(damage.is_some());
+}
