@@ -144,14 +144,16 @@ mod tests {
             // Five standard errors of the mean of all runs.
             let bound = 5.0 * (expected / RUNS as f64).sqrt() + 1e-6 * truth;
             assert!(bias.abs() < bound, "{size}: {bias} of {truth}");
+            // Where hardly anything is missed, the runs are too few to see a spread.
+            let misses = RUNS as f64 * f64::from(count) * (1.0 - chance);
             assert!(
-                (spread / expected.max(1.0) - 1.0).abs() < 0.2 || expected < 1.0,
-                "{size}"
+                (spread / expected - 1.0).abs() < 0.2 || misses < 1000.0,
+                "{size}: spread {spread}, not {expected}"
             );
             let told = variances / RUNS as f64;
             assert!(
-                (told / expected.max(1.0) - 1.0).abs() < 0.2 || expected < 1.0,
-                "{size}"
+                (told / expected - 1.0).abs() < 0.2,
+                "{size}: {told} told, not {expected}"
             );
         }
     }
