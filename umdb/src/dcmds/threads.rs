@@ -1,13 +1,16 @@
 //! `::threads`: the threads of the target.
 
 use super::{Context, Dcmd, Error, Group, Invocation, Opt, Run, Shorthand};
-use crate::report::{Cell, Column, Report, Table};
+use crate::report::{Cell, Column, List, Report, Sentence, Table};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "threads",
     group: Group::Process,
     pipes: Some("identifiers of threads"),
-    options: &[Opt::flag('c', "the current thread alone")],
+    options: &[
+        Opt::flag('c', "the current thread alone"),
+        Opt::flag('i', "identifiers alone, in a sentence; with -c the number"),
+    ],
     summary: "list the threads",
     help: HELP,
     columns: &[
@@ -19,10 +22,13 @@ pub(super) const DCMD: Dcmd = Dcmd {
     ],
     see: &["findstack", "regs", "allocdby"],
     shorthands: &[
-        Shorthand::of("$L"),
+        Shorthand {
+            name: "$L",
+            words: &["-i"],
+        },
         Shorthand {
             name: "$l",
-            words: &["-c"],
+            words: &["-ci"],
         },
     ],
     run: Run::Report(run),
@@ -34,9 +40,17 @@ Lists the threads: the current one first, which is the one that got the signal.
 
     > ::threads
 
-    > ::threads | ::findstack";
+    > ::threads | ::findstack
+
+$L says which threads there are in a sentence, $l is the identifier of the
+current one.
+
+    > $L";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
+    if invocation.has('i') {
+        return Ok(identifiers(cx, invocation.has('c')));
+    }
     let mut table = Table::new(
         "threads",
         vec![
@@ -69,6 +83,38 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     Ok(Report::of(table))
 }
 
+/// What mdb's `$L` says, or its `$l`.
+fn identifiers(cx: &Context<'_>, current: bool) -> Report {
+    const KEY: &str = "tids";
+    let all = cx.target.threads.iter().map(|thread| thread.tid);
+    let all: Vec<u32> = all.take(if current { 1 } else { usize::MAX }).collect();
+    let number = |&tid: &u32| Cell::Number(tid.into());
+    let sentence = match (all.as_slice(), current) {
+        ([tid], true) => Sentence::new().value(KEY, number(tid)),
+        _ => Sentence::new()
+            .words(sentence_of(&all, cx.target.pid(), cx.target.dead))
+            .hidden(KEY, Cell::List(all.iter().map(number).collect())),
+    };
+    Report::of(List {
+        piped: KEY,
+        ..List::one("threads", sentence)
+    })
+}
+
+fn sentence_of(tids: &[u32], live: Option<u32>, dead: Option<u32>) -> String {
+    let place = match (live, dead) {
+        (Some(process), _) => format!("process {process}"),
+        (None, Some(process)) => format!("core of process {process}"),
+        (None, None) => "core of a process".to_owned(),
+    };
+    let words: Vec<String> = tids.iter().map(u32::to_string).collect();
+    match words.as_slice() {
+        [] => format!("no lwps are known in {place}."),
+        [only] => format!("lwpid {only} is the only lwp in {place}."),
+        [first @ .., last] => format!("lwpids {} and {last} are in {place}.", first.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +125,26 @@ mod tests {
         let (text, _) = text(&mut Builder::new(), &DCMD, None, &[]);
         assert_eq!(text.lines().count(), 2);
         assert!(text.trim_start().starts_with("TID NAME"));
+    }
+
+    #[test]
+    fn identifiers_stand_in_a_sentence() {
+        for (tids, live, dead, expected) in [
+            (
+                &[7][..],
+                Some(7),
+                None,
+                "lwpid 7 is the only lwp in process 7.",
+            ),
+            (&[7, 9], Some(7), None, "lwpids 7 and 9 are in process 7."),
+            (
+                &[9, 7, 8],
+                None,
+                Some(7),
+                "lwpids 9, 7 and 8 are in core of process 7.",
+            ),
+        ] {
+            assert_eq!(sentence_of(tids, live, dead), expected);
+        }
     }
 }

@@ -229,6 +229,7 @@ pub(super) fn open(
         threads: notes.threads,
         executable,
         signal: notes.signal.filter(|&signal| signal != 0),
+        dead: notes.process,
         arguments: notes.arguments,
         warnings,
         notes: remarks,

@@ -217,6 +217,7 @@ pub(super) fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
         threads: captured.threads,
         executable: procfs::executable(process),
         signal: None,
+        dead: None,
         arguments: procfs::arguments(process),
         warnings: captured.warnings,
         notes: captured.notes,

@@ -296,6 +296,8 @@ pub struct Target {
     pub executable: Option<String>,
     /// Signal that ended the process of a core.
     pub signal: Option<i32>,
+    /// The process of a core, as far as known.
+    pub dead: Option<u32>,
     /// Command line, as far as known.
     pub arguments: Option<String>,
     /// What could not be had: one line each. A verdict about leaks needs all threads' registers.
@@ -447,6 +449,7 @@ impl Target {
             threads,
             executable: None,
             signal: None,
+            dead: None,
             arguments: None,
             warnings: Vec::new(),
             notes: Vec::new(),

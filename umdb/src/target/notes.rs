@@ -28,6 +28,7 @@ pub(super) struct Notes {
     pub(super) auxv: Vec<(u64, u64)>,
     pub(super) files: Vec<FileRange>,
     pub(super) signal: Option<i32>,
+    pub(super) process: Option<u32>,
     pub(super) arguments: Option<String>,
     /// What was missing when umdb made the core.
     pub(super) missing: Vec<String>,
@@ -53,7 +54,10 @@ impl Notes {
     fn note(&mut self, kind: u32, bytes: &[u8]) {
         match kind {
             NT_PRSTATUS => self.status(bytes),
-            NT_PRPSINFO => self.arguments = arguments(bytes),
+            NT_PRPSINFO => {
+                self.process = word(bytes, 24).filter(|&process| process != 0);
+                self.arguments = arguments(bytes);
+            }
             NT_AUXV => self.auxv = auxiliary_from(bytes),
             NT_FILE => self.files = files(bytes),
             _ => {}
@@ -88,7 +92,7 @@ fn registers(bytes: &[u8]) -> Option<Registers> {
     Some(Registers::from_words(&r))
 }
 
-/// struct elf_prpsinfo: the command line at 56, at most 80 bytes.
+/// struct elf_prpsinfo: the process at 24, the command line at 56, at most 80 bytes.
 fn arguments(bytes: &[u8]) -> Option<String> {
     let text = bytes.get(56..136)?.split(|&byte| byte == 0).next()?;
     let text = String::from_utf8_lossy(text).trim_end().to_owned();

@@ -128,6 +128,7 @@ fn open(pid: u32, threads: Vec<Thread>, exit: ExitKind, hold: Arc<Hold>) -> Resu
             ExitKind::Signaled(signal, _) => Some(signal),
             ExitKind::Exited(_) => None,
         },
+        dead: None,
         arguments: procfs::arguments(process),
         warnings,
         notes: Vec::new(),
