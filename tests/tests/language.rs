@@ -300,6 +300,13 @@ fn the_process_is_described() {
     );
     let threads = lines(&victim, "::walk thread");
     assert_eq!(threads, [format!("{:#x}", victim.pid().as_raw())]);
+    let pid = victim.pid();
+    assert_eq!(
+        lines(&victim, "$L"),
+        [format!("lwpid {pid} is the only lwp in process {pid}.")]
+    );
+    assert_eq!(lines(&victim, "$l"), [pid.to_string()]);
+    assert_eq!(lines(&victim, "$l | =D")[0].trim(), pid.to_string());
     let stack = lines(&victim, "::walk thread | ::findstack");
     assert!(stack[0].contains(&victim.pid().to_string()), "{stack:?}");
     assert!(
