@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
-use umem_tests::{Outcome, command::Answer, need, victim::Start};
+use umem_tests::{
+    Outcome,
+    command::Answer,
+    need, need_program,
+    umdb::Umdb,
+    victim::{Start, Victim},
+};
 
 const SLOW: Duration = Duration::from_secs(120);
 
 fn life(args: &[&str], env: &[(&str, &str)]) -> Outcome<Answer> {
-    let mut start = Start::new("life")?.plain().args(args);
+    run_victim("life", args, env)
+}
+
+fn run_victim(victim: &str, args: &[&str], env: &[(&str, &str)]) -> Outcome<Answer> {
+    let mut start = Start::new(victim)?.plain().args(args);
     for (key, value) in env {
         start = start.env(key, value);
     }
@@ -15,11 +25,15 @@ fn life(args: &[&str], env: &[(&str, &str)]) -> Outcome<Answer> {
 }
 
 fn expect_ok(args: &[&str], env: &[(&str, &str)]) -> Outcome<()> {
-    let answer = life(args, env)?;
+    expect_ok_for("life", args, env)
+}
+
+fn expect_ok_for(victim: &str, args: &[&str], env: &[(&str, &str)]) -> Outcome<()> {
+    let answer = run_victim(victim, args, env)?;
     assert_eq!(
         (answer.code(), &*answer.stdout, &*answer.stderr),
         (0, "ok\n", ""),
-        "{args:?} {env:?}\n{answer}"
+        "{victim} {args:?} {env:?}\n{answer}"
     );
     Ok(())
 }
@@ -113,4 +127,69 @@ fn a_second_free_right_after_the_first_is_found_without_debugging() {
             "{size}\n{answer}"
         );
     }
+}
+
+/// Python sets the limit by its own module, makes threads and mappings, and meets the end of memory as an exception.
+const LIMITED: &str = r#"
+import mmap, resource, threading
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, -1))
+threads = [threading.Thread(target=lambda: [bytes(size) for size in range(1000)]) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+mmap.mmap(-1, 128 << 20).close()
+kept = []
+try:
+    while True: kept.append(bytearray(100_000))
+except MemoryError:
+    print(len(kept) * 100_000 > 1 << 29)
+"#;
+
+#[test]
+fn a_limit_of_the_address_space_may_come_later() {
+    for (mode, level) in [
+        ("UMEM_DEBUG", ""),
+        ("UMEM_DEBUG", "default"),
+        ("UMEM_DEBUG", "sample"),
+    ] {
+        let env = [(mode, level), ("UMEM_OPTIONS", "reap_interval=1")];
+        for what in ["own", "other", "forked"] {
+            need!(expect_ok_for("limits", &[what], &env));
+        }
+        for allocator in ["malloc", "pymalloc"] {
+            let python = need!(need_program("python3"));
+            let answer = Start::program(python)
+                .plain()
+                .args(["-c", LIMITED])
+                .env(mode, level)
+                .env("PYTHONMALLOC", allocator)
+                .run_within(SLOW);
+            assert_eq!(
+                (answer.code(), &*answer.stdout, &*answer.stderr),
+                (0, "True\n", ""),
+                "{level} {allocator}\n{answer}"
+            );
+        }
+    }
+}
+
+/// What the program maps where the heap had reserved room is the program's: it holds pointers, and free knows it for no buffer.
+#[test]
+fn room_that_was_given_back_is_no_part_of_the_heap() {
+    let victim = need!(Victim::start("limits", &["foreign"]));
+    let answer = Umdb::pid(victim.pid())
+        .exec("::findleaks")
+        .exec("::umem_verify")
+        .run();
+    answer.expect_code(0);
+    assert!(answer.stdout.contains("no memory leaks"), "{answer}");
+    assert_eq!(answer.stderr, "", "{answer}");
+    let program = need!(Start::new("limits"));
+    let answer = program.args(["foreign"]).run();
+    answer.expect_code(134);
+    assert!(
+        answer
+            .stderr
+            .contains("address is in memory that the program has mapped itself"),
+        "{answer}"
+    );
 }

@@ -62,6 +62,7 @@ macro_rules! entry {
 
 mod cxx;
 mod glibc;
+mod limits;
 mod umem;
 mod vmem;
 

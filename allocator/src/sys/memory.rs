@@ -143,3 +143,23 @@ pub fn address_space_limit() -> Option<usize> {
     unsafe { syscall!(Sysno::prlimit64, 0, RLIMIT_AS, 0, limit.as_mut_ptr()) }.ok()?;
     (limit[0] != u64::MAX).then_some(limit[0] as usize)
 }
+
+/// Bytes of address space that the process has mapped, as its limit counts them. None: /proc is not there.
+pub fn address_space() -> Option<usize> {
+    let mut text = [0; 24];
+    let length = super::environment::read_file(c"/proc/self/statm", &mut text);
+    let pages = text.get(..length)?.split(|&byte| byte == b' ').next()?;
+    let pages: usize = core::str::from_utf8(pages).ok()?.parse().ok()?;
+    pages.checked_mul(PAGE)
+}
+
+/// Whether the 8 bytes at an address that is a multiple of 8 can be read: the kernel copies a signal set from there before it finds the first
+/// argument invalid. The call changes nothing, and sandboxes that forbid more telling ones (process_vm_readv) allow it.
+#[cold]
+pub fn is_readable(address: usize) -> bool {
+    const INVALID_HOW: usize = 0x7fff;
+    const EFAULT: i32 = 14;
+    // SAFETY: with an invalid first argument the call has no effect; a bad address is reported, not faulted on.
+    let result = unsafe { syscall!(Sysno::rt_sigprocmask, INVALID_HOW, address, 0, 8) };
+    !matches!(result, Err(error) if error.into_raw() == EFAULT)
+}

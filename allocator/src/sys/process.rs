@@ -188,6 +188,24 @@ pub fn abort() -> ! {
     }
 }
 
+/// Reads or sets a limit of a process, as prlimit(2).
+///
+/// # Errors
+/// The kernel's number of the error, a bad address included.
+pub fn limits(process: i32, resource: i32, new: usize, old: usize) -> Result<(), i32> {
+    // SAFETY: the kernel reads and writes 16 bytes each, and says so where it cannot.
+    unsafe {
+        syscall!(
+            Sysno::prlimit64,
+            process as isize,
+            resource as isize,
+            new,
+            old
+        )
+    }
+    .map_or_else(|error| Err(error.into_raw()), |_| Ok(()))
+}
+
 /// Yields the processor.
 pub fn yield_now() {
     // SAFETY: takes no arguments.

@@ -86,6 +86,7 @@ fn wake() {
 
 /// Gives back what was not used since the last update.
 fn update() {
+    vmem::heed_own_limit();
     let mut last = 0;
     while let Some(hold) = cache::next_held(last) {
         last = hold.cache().id().get();

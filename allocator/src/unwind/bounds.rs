@@ -5,8 +5,7 @@
 //! made about where stacks are: main thread, threads, alternate signal stacks and coroutines are alike.
 //! The pages of a stack stay mapped as long as frames on it are live, which is as long as the range is used.
 
-use crate::sys::memory::PAGE;
-use syscalls::{Sysno, syscall};
+use crate::sys::memory::{PAGE, is_readable};
 
 /// A frame larger than this ends the walk: the tables are wrong, or the stack is smashed.
 const FRAME_MAX: usize = 16 << 20;
@@ -93,15 +92,4 @@ impl Bounds {
         }
         self.read(address)
     }
-}
-
-/// Whether a page can be read: the kernel copies a signal set from it before it finds the first argument
-/// invalid. The call changes nothing, and sandboxes that forbid more telling ones (process_vm_readv) allow it.
-#[cold]
-pub(super) fn is_readable(page: usize) -> bool {
-    const INVALID_HOW: usize = 0x7fff;
-    const EFAULT: i32 = 14;
-    // SAFETY: with an invalid first argument the call has no effect; a bad address is reported, not faulted on.
-    let result = unsafe { syscall!(Sysno::rt_sigprocmask, INVALID_HOW, page, 0, 8) };
-    !matches!(result, Err(error) if error.into_raw() == EFAULT)
 }

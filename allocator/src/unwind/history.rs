@@ -13,7 +13,7 @@
 //! 4. Records are only added, at the head of the list, and only `unloaded` and `link_map` of one change. A library that is loaded again at
 //!    the same address, with the same build-id and path, and with nothing in between, has its old record again.
 
-use super::{bounds, object::Object, object_of, rules};
+use super::{object::Object, object_of, rules};
 use crate::{
     raw::{self, Cell, Global, ModuleRef, root},
     sys::{memory, process},
@@ -283,7 +283,7 @@ pub(super) fn is_readable(start: usize, size: usize) -> bool {
     let first = start & !(memory::PAGE - 1);
     (first..start + size)
         .step_by(memory::PAGE)
-        .all(bounds::is_readable)
+        .all(memory::is_readable)
 }
 
 #[cfg(test)]

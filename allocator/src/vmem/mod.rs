@@ -8,6 +8,7 @@
 //! 1. A *region* is one reservation of address space, made accessible from its start as it fills. Each of its
 //!    64 KiB *units* has one byte in the region's map, so that any pointer is classified by one load, and one
 //!    slab structure. The first region is the one that the fast path knows; more are made when it is full.
+//!    What a region has reserved and not used goes back when the address space becomes limited.
 //! 2. An *arena* hands out ranges in multiples of its quantum. It keeps a *boundary tag* (segment) for each
 //!    allocated and each free piece, in address order, so that a free merges with its neighbours in constant
 //!    time; free pieces are on lists by power of two, allocated ones in a hash table.
@@ -37,8 +38,8 @@ pub use program::{
     destroy_foreign, for_each_piece, overlaps,
 };
 pub use region::{
-    UNIT, find_region, first_unit_kind, for_each_slab, initialize, mark_units, slab_at, slab_slot,
-    unit_kind,
+    UNIT, find_region, first_unit_kind, for_each_slab, heed_limit, heed_own_limit, initialize,
+    mark_units, slab_at, slab_slot, unit_kind,
 };
 pub use visit::for_each_allocated;
 

@@ -2,12 +2,12 @@
 
 use super::{round_up, segment};
 use crate::{
-    raw::{self, Cell, Global, RegionRef, SlabRef, byte, root},
+    raw::{self, Cell, Global, RegionRef, SlabRef, SpanRef, byte, root},
     sync,
     sys::memory::{self, PAGE},
 };
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use umem_layout::{Region, Slab, Span, slab_kind, span_kind, unit};
+use umem_layout::{Plain, Region, Segment, Slab, Span, slab_kind, span_kind, unit};
 
 /// Bytes of a unit.
 pub const UNIT: usize = 1 << UNIT_SHIFT;
@@ -55,12 +55,13 @@ static FIRST: First = First {
 };
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static LOCK: AtomicU32 = AtomicU32::new(0);
-static REGIONS: Global<[Region; REGIONS_MAX]> =
-    Global::new([<Region as umem_layout::Plain>::ZERO; REGIONS_MAX]);
-static SPANS: Global<[Span; REGIONS_MAX]> =
-    Global::new([<Span as umem_layout::Plain>::ZERO; REGIONS_MAX]);
+static REGIONS: Global<[Region; REGIONS_MAX]> = Global::new([Region::ZERO; REGIONS_MAX]);
+/// One for each part of a region, in the order of [`Parts`].
+static SPANS: Global<[[Span; 4]; REGIONS_MAX]> = Global::new([[Span::ZERO; 4]; REGIONS_MAX]);
+/// The limit of the address space that regions were made for; all bits set: none.
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// How a reservation of a region with `size` bytes of heap is divided.
+/// How many bytes of the reservation of a region each of its parts takes, in the order in which they lie.
 struct Parts {
     map: usize,
     slabs: usize,
@@ -69,21 +70,29 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(size: usize) -> Self {
+    /// The parts of region number `index`, with `size` bytes of heap. The pool of segments lies in the first region alone.
+    fn of(index: usize, size: usize) -> Self {
         let units = size / UNIT;
-        // A block alone in its unit has a tag and a free rest in its own arena, a span marker there, and a tag in the top arena.
-        // Where that is not enough, the pool maps more.
-        let segments = units * 4 * size_of::<umem_layout::Segment>();
         Self {
             map: round_up(units, UNIT),
             slabs: round_up(units * size_of::<Slab>(), UNIT),
-            segments: round_up(segments.max(UNIT), UNIT),
+            segments: match index {
+                0 => round_up(segments_of(units).max(UNIT), UNIT),
+                _ => 0,
+            },
             heap: size,
         }
     }
+
     fn total(&self) -> usize {
         self.map + self.slabs + self.segments + self.heap
     }
+}
+
+/// Bytes of the segments that so many units need: a block alone in its unit has a tag and a free rest in its own arena, a span
+/// marker there, and a tag in the top arena. Where that is not enough, the pool maps more.
+const fn segments_of(units: usize) -> usize {
+    units * 4 * size_of::<Segment>()
 }
 
 /// What the unit that holds an address is used for, for addresses in the committed part of the first region;
@@ -106,6 +115,10 @@ fn region(index: usize) -> RegionRef {
 
 /// Reserves the first region. False: there is no address space at all.
 pub fn initialize() -> bool {
+    LIMIT.store(
+        memory::address_space_limit().unwrap_or(usize::MAX),
+        Ordering::Relaxed,
+    );
     grow_regions(0).is_some()
 }
 
@@ -118,7 +131,7 @@ fn grow_regions(need: usize) -> Option<RegionRef> {
     let most = memory::address_space_limit().map_or(usize::MAX, |limit| limit / LIMIT_PART);
     // One unit more, so that the heap can begin at a multiple of a unit.
     let try_size = |size: usize| {
-        let parts = Parts::of(size);
+        let parts = Parts::of(index, size);
         memory::reserve(parts.total() + UNIT).map(|address| (address, parts))
     };
     let (base, parts) = SIZES
@@ -134,7 +147,11 @@ fn grow_regions(need: usize) -> Option<RegionRef> {
         return None;
     }
     publish_region(index, heap, parts.heap, map, slabs);
-    publish_span(index, base, parts.total() + UNIT);
+    // What lies before the first part and behind the last is reserved as well.
+    publish_part(index, 0, base, slabs);
+    publish_part(index, 1, slabs, segments);
+    publish_part(index, 2, segments, heap);
+    publish_part(index, 3, heap, base + parts.total() + UNIT);
     Some(region(index))
 }
 
@@ -145,7 +162,7 @@ fn publish_region(index: usize, base: usize, size: usize, map: usize, slabs: usi
         size: size as u64,
         map: map as u64,
         slabs: slabs as u64,
-        ..<Region as umem_layout::Plain>::ZERO
+        ..Region::ZERO
     });
     match index {
         0 => {
@@ -160,10 +177,85 @@ fn publish_region(index: usize, base: usize, size: usize, map: usize, slabs: usi
     COUNT.store(index + 1, Ordering::Release);
 }
 
-fn publish_span(index: usize, base: usize, size: usize) {
-    let span = SPANS.get() as usize + index * size_of::<Span>();
+fn part(index: usize, number: usize) -> SpanRef {
+    debug_assert!(index < REGIONS_MAX && number < 4);
+    let span = SPANS.get() as usize + (index * 4 + number) * size_of::<Span>();
+    // SAFETY: an element of a static array that is only accessed through handles.
+    unsafe { SpanRef::from_address(span) }
+}
+
+fn publish_part(index: usize, number: usize, start: usize, end: usize) {
+    let span = part(index, number).address();
     // SAFETY: an element of a static array of which each is used once.
-    unsafe { raw::publish_span(span, base, size, span_kind::HEAP) };
+    unsafe { raw::publish_span(span, start, end - start, span_kind::HEAP) };
+}
+
+// ---- limits that come later ----
+
+/// Gives back what is reserved and not used, but for what a limit of the address space leaves to it, if the limit is lower than the one
+/// that regions were made for. What is reserved counts against it, so the program could map nothing more.
+pub fn heed_limit(limit: usize) {
+    // A signal handler that has interrupted the allocator may have the lock; the next update sees the limit as well.
+    if !sync::has_interrupted() && limit < LIMIT.swap(limit, Ordering::Relaxed) {
+        trim(limit);
+    }
+}
+
+/// As [`heed_limit`], for the limit that the kernel has: other processes may set it as well.
+pub fn heed_own_limit() {
+    heed_limit(memory::address_space_limit().unwrap_or(usize::MAX));
+}
+
+fn trim(limit: usize) {
+    let _guard = sync::lock(&LOCK);
+    let count = COUNT.load(Ordering::Relaxed);
+    let unused = |region: RegionRef| (region.size().get() - region.committed().get()) as usize;
+    let reserved: usize = (0..count).map(region).map(unused).sum();
+    // What the program has mapped otherwise: where that is not known, nothing is kept.
+    let used = memory::address_space().map_or(limit, |all| all.saturating_sub(reserved));
+    let mut keep = limit.saturating_sub(used) / LIMIT_PART;
+    // The last one is the one that grows.
+    for index in (0..count).rev() {
+        trim_region(index, keep);
+        keep = keep.saturating_sub(unused(region(index)));
+    }
+}
+
+/// Gives the end of each part of a region back, so that at most `keep` bytes of its heap are reserved beyond what is in use.
+fn trim_region(index: usize, keep: usize) {
+    let region = region(index);
+    let size = region.committed().get() as usize + (keep & !(UNIT - 1));
+    if size >= region.size().get() as usize {
+        return;
+    }
+    // From here on addresses behind are foreign.
+    region.size().store(size as u64, Ordering::Release);
+    let units = (size / UNIT).max(region.units().get() as usize);
+    trim_part(index, 0, region.map().get() as usize + units);
+    let slabs = region.slabs().get() as usize;
+    trim_part(index, 1, slabs + units * size_of::<Slab>());
+    if index == 0 {
+        let (start, end) = bounds_of(part(index, 2));
+        trim_part(index, 2, segment::trim(start, end, segments_of(units)));
+    }
+    trim_part(index, 3, region.base().get() as usize + size);
+}
+
+fn bounds_of(span: SpanRef) -> (usize, usize) {
+    let start = span.base().get() as usize;
+    (start, start + span.size().get() as usize)
+}
+
+/// Gives a part back from an address on.
+fn trim_part(index: usize, number: usize, from: usize) {
+    let span = part(index, number);
+    let (start, end) = bounds_of(span);
+    let from = round_up(from, PAGE);
+    if from < end {
+        span.size().store((from - start) as u64, Ordering::Release);
+        // SAFETY: what lies there was never made accessible, and no longer belongs to a region.
+        unsafe { memory::unmap(from, end - from) };
+    }
 }
 
 /// Gets fresh memory for the top arena: at least `need` bytes, a multiple of units. The range reads as zero.

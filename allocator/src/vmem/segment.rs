@@ -31,6 +31,20 @@ pub(super) fn initialize(start: usize, size: usize) -> bool {
     true
 }
 
+/// Has the pool end earlier, if it is still in the range from `start` to `end`: behind what is in use, and no earlier than behind `least`
+/// bytes. Returns where the range ends now.
+pub(super) fn trim(start: usize, end: usize, least: usize) -> usize {
+    let _guard = sync::lock(&LOCK);
+    let committed = COMMITTED.load(Ordering::Relaxed);
+    if !(start..=end).contains(&committed) {
+        return end;
+    }
+    let least = start + least.next_multiple_of(STEP);
+    let end = committed.max(least).min(end);
+    END.store(end, Ordering::Relaxed);
+    end
+}
+
 /// Takes a segment. None: the pool is exhausted or the system out of memory.
 pub(super) fn take() -> Option<SegmentRef> {
     let _guard = sync::lock(&LOCK);
