@@ -5,13 +5,15 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use umem_tests::{
     Outcome,
     artifacts::artifacts,
-    command::{self, Answer},
+    command::{self, Answer, WATCHDOG},
     cores::{self, Core},
     image::Image,
     need, need_program,
@@ -47,6 +49,46 @@ fn pack(core: &Path, command: &[&str]) -> Outcome<PathBuf> {
     let answer = command::run(&mut line);
     assert!(packed.is_file(), "{answer}");
     Ok(packed)
+}
+
+/// Cores do not tell the names of threads, and the kernel writes threads in an order of the moment.
+#[test]
+fn threads_have_their_names_and_order_in_every_core() {
+    // The library's own thread waits here or there.
+    const COMMANDS: &str =
+        "::threads ! grep -w worker; ::walk thread | ::findstack ! grep worker; $m named";
+    let start = need!(Start::new("named")).env("UMEM_OPTIONS", "reap_interval=1");
+    let victim = start.wait_ready();
+    let live = Umdb::pid(victim.pid()).exec(COMMANDS).run();
+    for number in 1..=3 {
+        assert!(
+            live.stdout.contains(&format!("[worker {number}]")),
+            "{live}"
+        );
+    }
+    let saved = cores::saved(&victim);
+    let expected = &live.expect_code(0).stdout;
+    assert_eq!(&ask_for(saved.path(), COMMANDS), expected, "saved");
+    // The library looks at the names once an interval.
+    let noted = "::walk umem_cpu | ::print name";
+    let patience = Instant::now();
+    while !(1..=3).all(|number| {
+        let answer = Umdb::pid(victim.pid()).exec(noted).run();
+        answer.stdout.contains(&format!("worker {number}"))
+    }) {
+        assert!(patience.elapsed() < WATCHDOG, "the names are never noted");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let gcore = need!(cores::gcore(&victim));
+    assert_eq!(&ask_for(gcore.path(), COMMANDS), expected, "gcore's");
+    let core = need!(cores::kernel_core(victim, Signal::SIGABRT));
+    assert_eq!(&ask_for(core.path(), COMMANDS), expected, "the kernel's");
+}
+
+fn ask_for(core: &Path, commands: &str) -> String {
+    let answer = Umdb::core(core).exec(commands).run();
+    answer.expect_code(0);
+    answer.stdout
 }
 
 #[test]

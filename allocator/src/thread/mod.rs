@@ -267,7 +267,7 @@ fn register_new(local: &Local) {
     };
     thread.tid().set(local.tid());
     thread.thread_pointer().set(tls::thread_pointer() as u64);
-    store_name(thread);
+    store_name(thread, process::thread_name());
     local.thread.set(thread.address());
     local.recall.set(thread.recall().get() as usize);
     local.ring.set(thread.ring().get() as usize);
@@ -277,11 +277,22 @@ fn register_new(local: &Local) {
     update::thread_came();
 }
 
-fn store_name(thread: ThreadRef) {
+fn store_name(thread: ThreadRef, name: [u8; 16]) {
     let at = thread.address() + core::mem::offset_of!(Thread, name);
-    for (index, &value) in process::thread_name().iter().enumerate() {
+    for (index, &value) in name.iter().enumerate() {
         // SAFETY: the name is part of the thread's structure.
         unsafe { crate::raw::byte(at, index) }.set(value);
+    }
+}
+
+/// Notes the names of live threads anew: most are named after their first allocation, and cores do not tell.
+fn note_names() {
+    for thread in records().filter(|thread| thread.state().get() == thread_state::LIVE) {
+        let name = process::name_of(thread.tid().get());
+        // One that has just ended has none.
+        if name != [0; 16] && thread.state().get() == thread_state::LIVE {
+            store_name(thread, name);
+        }
     }
 }
 

@@ -201,6 +201,7 @@ fn serve() {
             break;
         }
         update();
+        super::note_names();
         if budget::live() <= 1 {
             break;
         }

@@ -428,7 +428,11 @@ const FIGURES: [Figure; 13] = [
     (
         "modules",
         "modules",
-        |cx, _| cx.target.modules.len() as u64,
+        |cx, _| {
+            // Cores have the kernel's page of code for it or have not; no data is in it.
+            let modules = cx.target.modules.iter();
+            modules.filter(|module| module.path != "[vdso]").count() as u64
+        },
         false,
     ),
     (

@@ -28,10 +28,10 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     let mut sentence = Sentence::new()
         .words("stack pointer for thread ")
         .value("thread", Cell::Number(thread.tid.into()));
-    if let Some(name) = &thread.name {
+    if let Some(name) = cx.thread_name(thread) {
         sentence = sentence
             .words(" [")
-            .value("name", Cell::text(name.as_str()))
+            .value("name", Cell::text(name))
             .words("]");
     }
     sentence = sentence.words(": ").value(

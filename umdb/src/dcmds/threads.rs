@@ -1,7 +1,10 @@
 //! `::threads`: the threads of the target.
 
 use super::{Context, Dcmd, Error, Group, Invocation, Opt, Run, Shorthand};
-use crate::report::{Cell, Column, List, Report, Sentence, Table};
+use crate::{
+    report::{Cell, Column, List, Report, Sentence, Table},
+    target::Thread,
+};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "threads",
@@ -61,8 +64,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             Column::left("function", "FUNCTION", 0),
         ],
     );
-    let shown = if invocation.has('c') { 1 } else { usize::MAX };
-    for thread in cx.target.threads.iter().take(shown) {
+    for thread in shown(cx, invocation.has('c')) {
         let of = |value: fn(&crate::target::Registers) -> u64| {
             thread
                 .registers
@@ -74,7 +76,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         });
         table.push(vec![
             Cell::Number(thread.tid.into()),
-            thread.name.as_deref().map_or(Cell::Empty, Cell::text),
+            cx.thread_name(thread).map_or(Cell::Empty, Cell::text),
             of(|r| r.rip),
             of(|r| r.rsp),
             function,
@@ -83,11 +85,20 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     Ok(Report::of(table))
 }
 
+/// All threads in order of their identifiers, or the current one.
+fn shown<'a>(cx: &Context<'a>, current: bool) -> Vec<&'a Thread> {
+    if current {
+        cx.target.threads.first().into_iter().collect()
+    } else {
+        cx.target.threads_by_identifier()
+    }
+}
+
 /// What mdb's `$L` says, or its `$l`.
 fn identifiers(cx: &Context<'_>, current: bool) -> Report {
     const KEY: &str = "tids";
-    let all = cx.target.threads.iter().map(|thread| thread.tid);
-    let all: Vec<u32> = all.take(if current { 1 } else { usize::MAX }).collect();
+    let all = shown(cx, current).into_iter();
+    let all: Vec<u32> = all.map(|thread| thread.tid).collect();
     let number = |&tid: &u32| Cell::Number(tid.into());
     let sentence = match (all.as_slice(), current) {
         ([tid], true) => Sentence::new().value(KEY, number(tid)),
@@ -125,6 +136,16 @@ mod tests {
         let (text, _) = text(&mut Builder::new(), &DCMD, None, &[]);
         assert_eq!(text.lines().count(), 2);
         assert!(text.trim_start().starts_with("TID NAME"));
+    }
+
+    #[test]
+    fn the_name_that_the_library_noted_stands_in_for_a_missing_one() {
+        let mut builder = Builder::new();
+        let cache = builder.cache("umem_alloc_16", 16, 0);
+        builder.thread(7, cache, &[], (0, 0));
+        builder.name_thread(0, "noted");
+        let (text, _) = text(&mut builder, &DCMD, None, &[]);
+        assert!(text.contains(" 7 noted "), "{text}");
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl<'a> Session<'a> {
             };
             match result {
                 Ok(()) => {}
-                Err(error @ (Error::Cancelled | Error::Closed)) => return Err(error),
+                Err(error) if error.ends_loop() => return Err(error),
                 Err(error) => tail.take_report(error.into())?,
             }
             if self.has_quit.get() {
@@ -290,18 +290,22 @@ impl<'a> Session<'a> {
 }
 
 fn failed(error: EvalError) -> Error {
-    Error::failed(error.to_string())
+    let what = error.to_string();
+    match error {
+        EvalError::Unknown(_) | EvalError::Undefined(_) => Error::mistyped(what),
+        EvalError::Unreadable(_) | EvalError::Zero => Error::failed(what),
+    }
 }
 
 fn syntax(error: &SyntaxError) -> Error {
-    Error::failed(error.to_string())
+    Error::mistyped(error.to_string())
 }
 
 fn unknown(name: &str) -> Error {
     let what = format!("invalid command '::{name}': unknown dcmd name");
     let known = dcmds::instead(&format!("::{name}")).map(str::to_owned);
     let hint = known.or_else(|| Some(format!("did you mean ::{}?", dcmds::similar(name)?)));
-    Error::Failed {
+    Error::Usage {
         what,
         hint: hint.or_else(|| Some("::dcmds lists the commands".to_owned())),
     }

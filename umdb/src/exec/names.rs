@@ -38,7 +38,7 @@ impl Session<'_> {
             return Ok(Rc::clone(expression));
         }
         let expression = parse_expression_text(text, radix)
-            .map_err(|error| Error::failed(format!("in \"{text}\": {error}")))?;
+            .map_err(|error| Error::mistyped(format!("in \"{text}\": {error}")))?;
         let expression = Rc::new(expression);
         *parsed = Some((text.to_owned(), radix, Rc::clone(&expression)));
         Ok(expression)

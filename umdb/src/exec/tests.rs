@@ -128,6 +128,23 @@ fn addresses_stream_through_pipes() {
 }
 
 #[test]
+fn a_mistake_that_no_address_mends_is_said_once() {
+    let said = |line| run(line).0.warnings().len();
+    for line in [
+        "1,3::grep '.>0'",
+        "1,3::map nowhere",
+        "1,3::eval '::nothing'",
+        "1,3::eval '(1'",
+        "1,3::bufctl -c nowhere",
+        "1,3::map . | <unset+1 | ::umem_cache",
+    ] {
+        assert_eq!(said(line), 1, "{line}");
+    }
+    // What concerns one address alone is said of each.
+    assert_eq!(said("1,3::map '*0'"), 3);
+}
+
+#[test]
 fn what_cannot_stand_in_a_pipe_is_said_before_anything_runs() {
     let warning = |line| run(line).0.warnings().join("; ");
     assert_eq!(

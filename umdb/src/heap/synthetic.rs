@@ -438,6 +438,11 @@ impl Builder {
         self.threads.push((at, thread));
     }
 
+    /// Names a thread, as the library notes it.
+    pub(crate) fn name_thread(&mut self, index: usize, text: &str) {
+        self.threads[index].1.name[..text.len()].copy_from_slice(text.as_bytes());
+    }
+
     /// An arena whose span is cut into pieces of so many bytes, allocated and free in turn.
     pub(crate) fn arena(&mut self, text: &str, source: Option<u64>, pieces: &[u64]) -> u64 {
         let at = self.room(size_of::<Arena>());

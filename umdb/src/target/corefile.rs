@@ -213,6 +213,7 @@ pub(super) fn open(
     memory.untouched = untouched(&memory.segments, &notes.files);
     let files = Files::of_core(program, sysroot);
     let modules = with_files(&mut memory, &mappings, &notes, &files, &mut warnings);
+    mark_code(&mut mappings, &memory.segments, &modules);
     live::warn_of_registers(&notes.threads, &mut warnings);
     let executable = modules
         .iter()
@@ -490,6 +491,19 @@ fn mappings(segments: &[Segment], files: &[FileRange]) -> Vec<Mapping> {
     }
     mappings.sort_by_key(|mapping| mapping.start);
     mappings
+}
+
+/// What the core has no segment of is code where the module's own headers say so.
+fn mark_code(mappings: &mut [Mapping], segments: &[Segment], modules: &[Module]) {
+    let is_in_core = |at| find(segments, at, |segment| (segment.start, segment.end)).is_some();
+    for mapping in mappings
+        .iter_mut()
+        .filter(|mapping| !is_in_core(mapping.start))
+    {
+        let mut parts = modules.iter().flat_map(|module| &module.segments);
+        mapping.execute =
+            parts.any(|part| part.execute && part.start < mapping.end && mapping.start < part.end);
+    }
 }
 
 /// Names modules by their addresses where their own names are missing: gdb's gcore writes them last, so that a core that is

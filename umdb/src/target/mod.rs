@@ -380,6 +380,14 @@ impl ExitKind {
 }
 
 impl Target {
+    /// Its threads in order of their identifiers, whatever order the target has them in.
+    #[must_use]
+    pub fn threads_by_identifier(&self) -> Vec<&Thread> {
+        let mut threads: Vec<&Thread> = self.threads.iter().collect();
+        threads.sort_by_key(|thread| thread.tid);
+        threads
+    }
+
     /// Stops all threads of process `pid` and captures its state. It goes on at once where a frozen copy can
     /// be made, else when the target is dropped.
     pub fn attach(pid: u32, how: Attach) -> Result<Target, Error> {

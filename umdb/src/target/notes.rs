@@ -1,10 +1,12 @@
 //! What the notes of a core tell. Their order means nothing.
 
+use std::collections::HashMap;
+
 use super::{
     Registers, Thread, auxiliary_from,
     bytes::{half, word, xword},
     modules,
-    save::{MISSING_NAME, MISSING_TYPE},
+    save::{MISSING_TYPE, NAMES_TYPE, UMDB_NAME},
 };
 
 const NT_PRSTATUS: u32 = 1;
@@ -38,15 +40,20 @@ impl Notes {
     /// Reads the notes in some segments.
     pub(super) fn read<'a>(segments: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut notes = Self::default();
+        let mut names = HashMap::new();
         for (name, kind, descriptor) in segments.flat_map(modules::notes) {
             match (name, kind) {
                 (b"CORE\0", kind) => notes.note(kind, descriptor),
-                (MISSING_NAME, MISSING_TYPE) => {
+                (UMDB_NAME, MISSING_TYPE) => {
                     let text = String::from_utf8_lossy(descriptor);
                     notes.missing = text.lines().map(str::to_owned).collect();
                 }
+                (UMDB_NAME, NAMES_TYPE) => names = thread_names(descriptor),
                 _ => {}
             }
+        }
+        for thread in &mut notes.threads {
+            thread.name = names.remove(&thread.tid);
         }
         notes
     }
@@ -80,6 +87,16 @@ impl Notes {
             at_exit: false,
         });
     }
+}
+
+/// Lines of an identifier, a blank and a name.
+fn thread_names(bytes: &[u8]) -> HashMap<u32, String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().filter_map(|line| {
+        let (tid, name) = line.split_once(' ')?;
+        Some((tid.parse().ok()?, name.to_owned()))
+    });
+    lines.collect()
 }
 
 fn registers(bytes: &[u8]) -> Option<Registers> {

@@ -18,9 +18,11 @@ const PAGE: u64 = 4096;
 /// Read and written at once.
 const CHUNK: usize = 1 << 20;
 const LEVEL: i32 = 3;
-/// Name and type of the note that tells what was missing when the core was made: lines of text.
-pub(super) const MISSING_NAME: &[u8] = b"UMDB\0";
+/// Name of the notes that only umdb writes, and type of the one that tells what was missing when the core was made: lines of text.
+pub(super) const UMDB_NAME: &[u8] = b"UMDB\0";
 pub(super) const MISSING_TYPE: u32 = 1;
+/// Type of the note that tells the names of threads: lines of an identifier, a blank and a name.
+pub(super) const NAMES_TYPE: u32 = 2;
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,7 +275,15 @@ fn notes(target: &Target) -> Vec<u8> {
     note(&mut notes, b"CORE\0", 0x4649_4c45, &files(target));
     if !target.warnings.is_empty() {
         let text = target.warnings.join("\n");
-        note(&mut notes, MISSING_NAME, MISSING_TYPE, text.as_bytes());
+        note(&mut notes, UMDB_NAME, MISSING_TYPE, text.as_bytes());
+    }
+    let named = target.threads.iter().filter_map(|thread| {
+        let name = thread.name.as_deref()?.replace('\n', " ");
+        Some(format!("{} {name}\n", thread.tid))
+    });
+    let names: String = named.collect();
+    if !names.is_empty() {
+        note(&mut notes, UMDB_NAME, NAMES_TYPE, names.as_bytes());
     }
     notes
 }
@@ -361,13 +371,16 @@ mod tests {
             fs_base: 0x40000,
             ..Registers::default()
         };
-        let thread = |tid, registers| Thread {
+        let thread = |tid, name: Option<&str>, registers| Thread {
             tid,
-            name: None,
+            name: name.map(str::to_owned),
             registers,
             at_exit: false,
         };
-        let threads = vec![thread(5, Some(registers)), thread(6, None)];
+        let threads = vec![
+            thread(5, Some("the first"), Some(registers)),
+            thread(6, None, None),
+        ];
         let mut target = Target::synthetic(image, mappings, Vec::new(), threads);
         target.warnings.push("something was missing".to_owned());
         target.arguments = Some("a b".to_owned());
@@ -393,6 +406,8 @@ mod tests {
             assert!(!core.memory.read_all(0x200_0000, &mut bytes));
             assert_eq!(core.threads[0].registers, target.threads[0].registers);
             assert_eq!((core.threads[1].tid, core.threads[1].registers), (6, None));
+            assert_eq!(core.threads[0].name.as_deref(), Some("the first"));
+            assert_eq!(core.threads[1].name, None);
             assert_eq!(
                 (core.auxv, core.arguments.as_deref()),
                 (vec![(9, 0x1234)], Some("a b"))

@@ -8,7 +8,7 @@ pub(super) const WALKER: Walker = Walker {
     start: Start::Nothing,
     yields: "threads",
     walk: |subject, _| {
-        let threads = subject.target.threads.iter();
+        let threads = subject.target.threads_by_identifier().into_iter();
         Ok(steps(threads.map(|thread| u64::from(thread.tid))))
     },
 };

@@ -64,8 +64,8 @@ fn identifiers(cx: &Context<'_>, number: u64) -> Vec<Answer> {
             let sentence = is(number)
                 .words("the identifier of thread ")
                 .value("thread", Cell::Number(number));
-            answer(match &thread.name {
-                Some(name) => sentence.words(" ").value("name", Cell::text(name.as_str())),
+            answer(match cx.thread_name(thread) {
+                Some(name) => sentence.words(" ").value("name", Cell::text(name)),
                 None => sentence,
             })
         })

@@ -426,11 +426,11 @@ impl Dcmd {
     pub fn misused(&self, what: impl Into<String>) -> Error {
         Error::Usage {
             what: format!("{}: {}", self.name, what.into()),
-            hint: format!(
+            hint: Some(format!(
                 "Usage: {} (try '::help {}' for more information)",
                 self.usage(),
                 self.name
-            ),
+            )),
         }
     }
 }

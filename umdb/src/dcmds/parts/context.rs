@@ -201,7 +201,7 @@ pub enum Error {
         /// One line.
         what: String,
         /// How it is typed.
-        hint: String,
+        hint: Option<String>,
     },
     /// What it was asked about cannot be read.
     #[error("{0}")]
@@ -230,6 +230,26 @@ impl Error {
         Self::Failed {
             what: what.into(),
             hint: Some(hint.into()),
+        }
+    }
+
+    /// What was typed has no meaning, whatever the address: a name that nothing has, a syntax error.
+    #[must_use]
+    pub fn mistyped(what: impl Into<String>) -> Self {
+        Self::Usage {
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// The same about a part of what was typed, with the next step to try.
+    #[must_use]
+    pub fn about(self, part: &str, next: &str) -> Self {
+        let (what, hint) = (format!("{part}: {self}"), Some(next.to_owned()));
+        match self {
+            Self::Usage { .. } => Self::Usage { what, hint },
+            Self::Cancelled | Self::Closed => self,
+            Self::Failed { .. } | Self::Missing(_) => Self::Failed { what, hint },
         }
     }
 
@@ -273,8 +293,7 @@ impl From<Error> for Report {
             _ => Status::Failed,
         };
         let hint = match &error {
-            Error::Failed { hint, .. } => hint.clone(),
-            Error::Usage { hint, .. } => Some(hint.clone()),
+            Error::Failed { hint, .. } | Error::Usage { hint, .. } => hint.clone(),
             _ => None,
         };
         let warnings = vec![Warning {

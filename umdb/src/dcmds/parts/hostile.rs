@@ -56,6 +56,7 @@ fn every_command_survives_what_nobody_should_type() {
                         panic!("{context} was done");
                     }
                     (Err(Error::Usage { what, hint }), ..) => {
+                        let hint = hint.unwrap_or_default();
                         assert!(
                             what.starts_with(&format!("{}: ", dcmd.name)),
                             "{context}: {what}"

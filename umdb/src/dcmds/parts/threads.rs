@@ -2,9 +2,11 @@
 
 use super::context::{Context, Error};
 use crate::{
+    heap::name_of,
     report::{Frame, Report, Stack},
     target::Thread,
 };
+use umem_layout::thread_state;
 
 /// Frames of a stack that are shown.
 pub const FRAMES_MAX: usize = 4096;
@@ -27,6 +29,16 @@ impl<'a> Context<'a> {
                     )
                 }),
         }
+    }
+
+    /// Its name: what the kernel said, else what the library noted when it last looked, for cores do not have names.
+    pub fn thread_name(&self, thread: &Thread) -> Option<String> {
+        thread.name.clone().or_else(|| {
+            let mut noted = self.heap.threads.iter().map(|(_, record)| record);
+            let record = noted
+                .find(|record| record.tid == thread.tid && record.state == thread_state::LIVE)?;
+            Some(name_of(&record.name)).filter(|name| !name.is_empty())
+        })
     }
 
     /// The frames of a thread by name, innermost first. What could not be followed becomes a warning.

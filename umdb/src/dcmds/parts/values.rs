@@ -17,10 +17,8 @@ impl Context<'_> {
             .value(letter)
             .map(|text| {
                 self.evaluate(text, dot).map_err(|error| {
-                    Error::with_hint(
-                        format!("-{letter} {text}: {error}"),
-                        "numbers are hexadecimal; write 0t10 for ten",
-                    )
+                    let next = "numbers are hexadecimal; write 0t10 for ten";
+                    error.about(&format!("-{letter} {text}"), next)
                 })
             })
             .transpose()
