@@ -513,6 +513,20 @@ mod quarantine {
         }
     }
 
+    /// Gives all blocks that wait back to their arenas.
+    pub fn flush(entry: Entry) {
+        for _ in 0..BLOCKS {
+            let oldest = {
+                let _guard = sync::lock(&LOCK);
+                // SAFETY: the lock is held; nothing else refers to the ring.
+                let ring = unsafe { &mut *RING.get() };
+                (ring.count > 0).then(|| ring.pop())
+            };
+            let Some((arena, block)) = oldest else { break };
+            leave(arena, block, entry);
+        }
+    }
+
     fn leave(arena: ArenaRef, block: SegmentRef, entry: Entry) {
         match buffer::check_freed_block(block) {
             Ok(()) => free(arena, block),
@@ -541,4 +555,4 @@ mod quarantine {
     }
 }
 
-pub(crate) use quarantine::lock_word;
+pub(crate) use quarantine::{flush as flush_blocks, lock_word};

@@ -13,7 +13,7 @@ use crate::{
     debug::depot,
     init,
     raw::{Cell, Global, publish_span, root},
-    sync,
+    relief, sync,
     sys::{memory, process},
     thread, unwind, vmem,
 };
@@ -24,6 +24,7 @@ use umem_layout::{Plain, Span, ready, span_kind};
 static WITNESS: AtomicUsize = AtomicUsize::new(0);
 
 fn for_each_lock(act: fn(&AtomicU32)) {
+    act(relief::lock_word());
     act(checked::lock_word());
     act(init::lock_word());
     thread::for_each_lock(act);

@@ -6,10 +6,10 @@
 //! Layers, each using only those before it:
 //!
 //! ```text
-//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → reserve, checked → malloc, stats → abi
+//! sys → raw, sync → unwind → vmem → debug → cache → thread, publish → init → fork → reserve, checked → relief → malloc, stats → abi
 //! ```
 //!
-//! Locks, outermost first: init; list of threads; list of caches; a cache's depot; a cache's slab layer; list of arenas; an arena;
+//! Locks, outermost first: init; relief; list of threads; list of caches; a cache's depot; a cache's slab layer; list of arenas; an arena;
 //! regions; segments; stack depot. No lock is held while a stack is captured, a report written or the program
 //! called.
 #![no_std]
@@ -28,6 +28,7 @@ pub mod init;
 pub mod malloc;
 pub mod publish;
 pub mod raw;
+mod relief;
 mod reserve;
 pub mod stats;
 pub mod sync;

@@ -25,7 +25,7 @@ use crate::{
     },
     init,
     raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
-    reserve, sync,
+    relief, reserve, sync,
     sys::{
         memory::{self, PAGE},
         process, single,
@@ -78,6 +78,7 @@ pub fn allocate_sure(size: usize, family: u8, entry: Entry) -> Option<usize> {
         return None;
     }
     allocate_ready(size, family, entry)
+        .or_else(|| relief::again(size, entry, || allocate_ready(size, family, entry)))
 }
 
 #[cold]
@@ -273,11 +274,12 @@ pub fn allocate_aligned_sure(size: usize, align: usize, family: u8, entry: Entry
     if !init::ensure() {
         return None;
     }
-    match cache::aligned_class(size, align) {
+    let attempt = || match cache::aligned_class(size, align) {
         Some(class) => allocate_from_class(class, size, family, entry),
         None => allocate_block(arenas().memalign, size, align.max(PAGE), family, entry)
             .map(|(address, _)| address),
-    }
+    };
+    attempt().or_else(|| relief::again(size, entry, attempt))
 }
 
 fn allocate_from_class(class: usize, size: usize, family: u8, entry: Entry) -> Option<usize> {
@@ -314,7 +316,8 @@ fn allocate_fresh(size: usize, entry: Entry) -> usize {
     if inject::strikes() {
         return out_of_memory(size, entry);
     }
-    let Some((address, clean)) = allocate_maybe_clean(size, entry) else {
+    let attempt = || allocate_maybe_clean(size, entry);
+    let Some((address, clean)) = attempt().or_else(|| relief::again(size, entry, attempt)) else {
         return out_of_memory(size, entry);
     };
     if !clean {

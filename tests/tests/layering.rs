@@ -27,7 +27,8 @@ const ALLOCATOR: [&[&str]; 7] = [
     &["debug"],
     &["cache"],
     &[
-        "init", "thread", "fork", "publish", "reserve", "checked", "malloc", "stats", "abi",
+        "init", "thread", "fork", "publish", "reserve", "checked", "relief", "malloc", "stats",
+        "abi",
     ],
 ];
 

@@ -172,6 +172,18 @@ fn a_limit_of_the_address_space_may_come_later() {
     }
 }
 
+/// Debugged caches keep their empty slabs, and what is freed waits, but not when memory has run out.
+#[test]
+fn what_was_freed_when_memory_ran_out_can_be_had_in_other_sizes() {
+    for level in ["", "guards", "default", "sample=4k"] {
+        need!(expect_ok_for(
+            "limits",
+            &["again"],
+            &[("UMEM_DEBUG", level)]
+        ));
+    }
+}
+
 /// What the program maps where the heap had reserved room is the program's: it holds pointers, and free knows it for no buffer.
 #[test]
 fn room_that_was_given_back_is_no_part_of_the_heap() {

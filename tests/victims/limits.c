@@ -5,6 +5,7 @@
  * limits own       the process limits itself, and then uses what the limit leaves: threads, mappings, the heap to its end
  * limits other     a child limits the process, which notices at its next update
  * limits forked    a child of fork limits itself, beside threads that allocate
+ * limits again     what was allocated to the end and freed can be had in other sizes
  * limits foreign   mappings where the heap had reserved room are no part of it: says ready and waits
  */
 #define _GNU_SOURCE
@@ -76,18 +77,17 @@ static void use(void)
 
 struct node {
     struct node *next;
-    char rest[17000];
 };
 
 /* Allocates to the end, which has to come in order, and gives everything back. */
-static size_t run_out(void)
+static size_t run_out(size_t size)
 {
     struct node *all = NULL, *node;
     size_t bytes = 0;
-    while ((node = malloc(sizeof *node))) {
+    while ((node = malloc(size))) {
         node->next = all;
         all = node;
-        bytes += sizeof *node;
+        bytes += size;
         if (bytes > LIMIT)
             fail("more than the limit");
     }
@@ -120,7 +120,7 @@ static void limit_own(void)
     use();
     /* What the heap had once stays with it: the second time it gets as much. */
     for (int i = 0; i < 2; i++)
-        if (run_out() < LIMIT / 2)
+        if (run_out(17000) < LIMIT / 2)
             fail("out of memory with more than half of the limit left");
     set_limit(8 * LIMIT);
     use();
@@ -185,6 +185,23 @@ static void limit_forked(void)
         pthread_join(threads[i], NULL);
 }
 
+static void limit_again(void)
+{
+    set_limit(LIMIT / 4);
+    for (size_t size = 100; size < MiB; size *= 9) {
+        if (run_out(size) < LIMIT / 16)
+            fail("out of memory too soon");
+        for (size_t other = 16; other <= 4 * MiB; other *= 2) {
+            char *buffer = malloc(other), *zeroed = calloc(1, other), *aligned;
+            if (!buffer || !zeroed || posix_memalign((void **)&aligned, 4096, other) != 0)
+                fail("what was freed cannot be had");
+            free(buffer);
+            free(zeroed);
+            free(aligned);
+        }
+    }
+}
+
 static void map_where_it_was(void)
 {
     char *buffer = malloc(1000);
@@ -213,6 +230,8 @@ int main(int count, char **arguments)
         limit_other();
     else if (!strcmp(what, "forked"))
         limit_forked();
+    else if (!strcmp(what, "again"))
+        limit_again();
     else if (!strcmp(what, "foreign"))
         map_where_it_was();
     else

@@ -8,7 +8,7 @@ use crate::{
     },
     init,
     raw::Cell,
-    thread,
+    relief, thread,
     unwind::Entry,
     vmem,
 };
@@ -18,6 +18,7 @@ pub fn all(entry: Entry) -> usize {
     if !init::ensure() {
         return 0;
     }
+    let _slabs = relief::keep_slabs();
     let mut damaged = 0;
     vmem::for_each_slab(|slab| {
         for index in 0..slab.carved().get() as usize {

@@ -9,7 +9,7 @@
 //!    the debugger, and an overrun damages no list.
 //! 2. A cache keeps slabs with free chunks on one list. A slab that is full is on no list; a slab that has become
 //!    empty is given back when the cache has another one to serve from. Debugged caches keep their empty slabs:
-//!    what is written into a freed buffer can only be found while the buffer is there.
+//!    what is written into a freed buffer can only be found while the buffer is there. They lose them when memory has run out (`relief`).
 //! 3. Chunks are taken lowest first in production (dense, few pages), and round-robin in debugged caches, so that a freed buffer is
 //!    reused as late as its slab allows.
 //! 4. Programs make caches of their own (`object`). A chunk is constructed when it is first handed out and stays so while it
@@ -37,7 +37,7 @@ pub use sizes::{
     CLASSES, LARGEST, aligned_class, aligned_slot, class_count, class_for, class_of_unit,
     class_size, classes, configure, entry_offset, initialize, limit, slot_of_class,
 };
-pub use slab::{Taken, abandon, batch, buffer_of, give_back, take};
+pub use slab::{Taken, abandon, batch, buffer_of, destroy_empty, give_back, take};
 
 use crate::{
     raw::{CacheRef, Cell, Global, padded_name, root},

@@ -198,7 +198,6 @@ pub fn give_back_run(cache: CacheRef, count: usize, at: impl Fn(usize) -> Option
             };
             done += 1;
             if retire_if_spare(cache, buffer.slab) {
-                // It is on no list, so its link can hold those that are destroyed below.
                 buffer.slab.next().set(emptied.map_or(0, SlabRef::link));
                 emptied = Some(buffer.slab);
             }
@@ -242,9 +241,7 @@ fn retire_if_spare(cache: CacheRef, slab: SlabRef) -> bool {
     if slab.allocated().get() != 0 || alone || is_debugged(cache) {
         return false;
     }
-    list_remove(cache, slab);
-    cache.slab_destroys().add(1);
-    cache.buffers().subtract(u64::from(slab.capacity().get()));
+    withdraw(cache, slab);
     true
 }
 
@@ -429,26 +426,35 @@ fn adopt(cache: CacheRef, slab: SlabRef) {
         .set(cache.buffers_max().get().max(cache.buffers().get()));
 }
 
-/// Destroys the slabs of a cache that ends, but for those with taken chunks. `look_at` is called for each chunk that was ever
-/// handed out.
-pub(super) fn destroy_empty(cache: CacheRef, look_at: impl Fn(Buffer)) {
-    let mut next = link(cache.partial().get());
-    while let Some(slab) = next {
-        next = link(slab.next().get());
-        if slab.allocated().get() != 0 {
-            continue;
+/// Destroys the slabs of a cache that are empty. `look_at` is called for each of their chunks that was ever handed out.
+pub fn destroy_empty(cache: CacheRef, look_at: impl Fn(Buffer)) {
+    let mut emptied: Option<SlabRef> = None;
+    {
+        let _guard = sync::lock(cache.slab_lock());
+        let mut next = link(cache.partial().get());
+        while let Some(slab) = next {
+            next = link(slab.next().get());
+            if slab.allocated().get() == 0 {
+                withdraw(cache, slab);
+                slab.next().set(emptied.map_or(0, SlabRef::link));
+                emptied = Some(slab);
+            }
         }
+    }
+    while let Some(slab) = emptied {
+        emptied = link(slab.next().get());
         (0..slab.carved().get() as usize)
-            .filter_map(|index| Buffer::at(slab, chunk_address(slab, index)).ok())
+            .filter_map(|index| buffer_of(slab, index))
             .for_each(&look_at);
-        {
-            let _guard = sync::lock(cache.slab_lock());
-            list_remove(cache, slab);
-            cache.slab_destroys().add(1);
-            cache.buffers().subtract(u64::from(slab.capacity().get()));
-        }
         destroy(cache, slab);
     }
+}
+
+/// Takes an empty slab off the list, under the slab lock. Its link can hold those that are to be destroyed.
+fn withdraw(cache: CacheRef, slab: SlabRef) {
+    list_remove(cache, slab);
+    cache.slab_destroys().add(1);
+    cache.buffers().subtract(u64::from(slab.capacity().get()));
 }
 
 fn destroy(cache: CacheRef, slab: SlabRef) {

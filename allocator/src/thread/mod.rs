@@ -402,6 +402,13 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
     retire(thread);
 }
 
+/// Gives back what the calling thread keeps: its magazines, and freed buffers that wait.
+#[cold]
+pub fn give_all() {
+    quarantine::flush(local());
+    budget::give_all();
+}
+
 /// Whether an entry has magazines, or counts of calls that it served without.
 fn is_in_use(entry: ThreadCacheRef) -> bool {
     let counts = sample::served(entry) | entry.frees().get();

@@ -913,7 +913,7 @@ fn give_to_source(arena: ArenaRef, span: Option<(usize, usize)>) {
     while let Some((start, size)) = next {
         release(arena, start, size);
         next = if keeps_spans(arena) {
-            take_kept_span(arena)
+            take_kept_span(arena, most_dirty(arena) / 2)
         } else {
             None
         };
@@ -940,10 +940,17 @@ fn most_dirty(arena: ArenaRef) -> u64 {
     DIRTY_MAX.max(arena.in_use().get() / DIRTY_PART)
 }
 
-/// Takes one of the wholly free spans out of an arena that keeps them, as long as more than half of what may be kept is free.
-fn take_kept_span(arena: ArenaRef) -> Option<(usize, usize)> {
+/// Gives all wholly free spans of an arena that keeps them back to its source.
+pub fn give_kept(arena: ArenaRef) {
+    while let Some((start, size)) = take_kept_span(arena, 0) {
+        release(arena, start, size);
+    }
+}
+
+/// Takes one of the wholly free spans out of an arena that keeps them, as long as more than `enough` bytes are free.
+fn take_kept_span(arena: ArenaRef, enough: u64) -> Option<(usize, usize)> {
     let _guard = sync::lock(arena.lock());
-    if free_bytes(arena) <= most_dirty(arena) / 2 {
+    if free_bytes(arena) <= enough {
         return None;
     }
     let mut mask = arena.free_mask().get() >> list_of(UNIT) << list_of(UNIT);
