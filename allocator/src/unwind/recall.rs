@@ -7,7 +7,8 @@
 //! no part in it: a saved frame pointer counts only when an outer frame was found through it. Nothing is assumed about
 //! what the program did in between.
 //!
-//! A thread keeps its last walks in a direct-mapped table, since most calls come from few places in loops. Walks through
+//! A thread keeps its last walks in a small table, since most calls come from few places in loops. A program that has one function around
+//! malloc calls it from many places with the same stack pointer, so a few walks share a place in the table. Walks through
 //! signal frames or guessed frames are not kept, nor those that read more words than a slot has room for.
 
 use super::{Bounds, Entry, Stack, rules, tables::Tables};
@@ -18,7 +19,10 @@ const READS: usize = 32;
 const FEW: usize = 20;
 /// Words are compared so many at a time.
 const STEP: usize = 4;
-const SLOT_BITS: u32 = 7;
+/// Walks that begin with the same registers and return address are kept so many at a time.
+const WAYS: usize = 4;
+const SET_BITS: u32 = 5;
+const SETS: usize = 1 << SET_BITS;
 
 /// A word of the stack.
 #[repr(C)]
@@ -85,8 +89,8 @@ struct Kept {
     /// All words lie below this address.
     end: usize,
     id: u32,
-    /// Words that were read, filled up with the first one to whole steps.
-    count: u16,
+    /// Words that were read, in steps; the last one is filled up with the first word.
+    steps: u16,
     uses_fp: u16,
     words: [Read; READS],
 }
@@ -98,16 +102,46 @@ const _: () = assert!(size_of::<Kept>() / 64 % 2 == 1);
 /// empty one.
 #[repr(C)]
 pub struct Recall {
-    slots: [Kept; 1 << SLOT_BITS],
+    slots: [[Kept; WAYS]; SETS],
+    /// Which walk of a set is replaced next, reduced to the number of ways.
+    next: [u8; SETS],
     stack: Stack,
     tables: Tables,
 }
 
+impl Kept {
+    /// Whether a walk from here would come to the same result.
+    #[inline(always)]
+    fn holds(&self, entry: Entry, generation: u64, bounds: &mut Bounds) -> bool {
+        let same = self.sp == entry.sp
+            && self.generation == generation
+            && (self.uses_fp == 0 || self.fp == entry.fp)
+            && bounds.reach(self.end);
+        same && self.is_unchanged()
+    }
+
+    /// Whether every word that was read has the same value, in order, and none behind one that has changed: a walk would not go there.
+    #[inline(always)]
+    fn is_unchanged(&self) -> bool {
+        // SAFETY: the word lies between the stack pointer and `end`, where the stack is readable, and is aligned.
+        let now = |word: &Read| unsafe { (word.address as *const usize).read_volatile() };
+        let (steps, _) = self.words.as_chunks::<STEP>();
+        for step in steps.get(..usize::from(self.steps)).unwrap_or(&[]) {
+            for word in step {
+                if now(word) != word.value {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
 impl Recall {
     #[inline(always)]
-    fn slot(entry: Entry, pc: usize) -> usize {
+    fn set(entry: Entry, pc: usize) -> usize {
         let mixed = (pc ^ entry.sp << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed >> (usize::BITS - SLOT_BITS)
+        mixed >> (usize::BITS - SET_BITS)
     }
 
     /// The depot's identifier of the stack that a walk from here would find, if that is known without one.
@@ -115,28 +149,13 @@ impl Recall {
     pub fn find(&self, entry: Entry, bounds: &mut Bounds) -> Option<u32> {
         bounds.enter(entry.sp)?;
         let pc = bounds.read(entry.sp)?;
-        let kept = self.slots.get(Self::slot(entry, pc))?;
-        let same = kept.sp == entry.sp
-            && kept.generation == rules::generation()
-            && (kept.uses_fp == 0 || kept.fp == entry.fp)
-            && bounds.reach(kept.end);
-        if !same {
-            return None;
+        let generation = rules::generation();
+        for kept in self.slots.get(Self::set(entry, pc))? {
+            if kept.holds(entry, generation, bounds) {
+                return Some(kept.id);
+            }
         }
-        let words = kept.words.get(..usize::from(kept.count))?;
-        let is_unchanged = |word: &Read| {
-            // SAFETY: the word lies between the stack pointer and `end`, where the stack is readable, and is aligned.
-            let now = unsafe { (word.address as *const usize).read_volatile() };
-            now == word.value
-        };
-        // In order, and none behind one that has changed: a walk would not go there.
-        let unchanged = words.chunks_exact(STEP).all(|words| {
-            is_unchanged(&words[0])
-                && is_unchanged(&words[1])
-                && is_unchanged(&words[2])
-                && is_unchanged(&words[3])
-        });
-        unchanged.then_some(kept.id)
+        None
     }
 
     /// Room for a walk, whose contents are of no meaning, and for reading tables.
@@ -144,16 +163,21 @@ impl Recall {
         (&mut self.stack, &mut self.tables)
     }
 
-    /// Keeps the walk that was made in [`Recall::room`], in place of the last one in its slot, with the identifier that its stack has in
+    /// Keeps the walk that was made in [`Recall::room`], in place of the oldest one in its set, with the identifier that its stack has in
     /// the depot.
     pub fn keep(&mut self, entry: Entry, bounds: &Bounds, id: u32) {
-        let Self { slots, stack, .. } = self;
+        let Self {
+            slots, next, stack, ..
+        } = self;
         let reads = &mut stack.reads;
-        let first = reads.words[0];
-        let kept = slots.get_mut(Self::slot(entry, first.value));
-        let Some(kept) = kept.filter(|_| reads.complete && reads.count > 0) else {
+        if !reads.complete || reads.count == 0 {
             return;
-        };
+        }
+        let first = reads.words[0];
+        let set = Self::set(entry, first.value);
+        let way = next[set] as usize % WAYS;
+        next[set] = next[set].wrapping_add(1);
+        let kept = &mut slots[set][way];
         let count = reads.count.next_multiple_of(STEP).min(READS);
         if let Some(rest) = reads.words.get_mut(reads.count..count) {
             rest.fill(first);
@@ -162,7 +186,7 @@ impl Recall {
         kept.generation = 0;
         core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
         (kept.sp, kept.fp, kept.id) = (entry.sp, entry.fp, id);
-        (kept.count, kept.uses_fp) = (count as u16, reads.uses_fp.into());
+        (kept.steps, kept.uses_fp) = ((count / STEP) as u16, reads.uses_fp.into());
         kept.end = bounds.end();
         // Of constant length, which is shorter than to count.
         if count <= FEW {
