@@ -1,7 +1,7 @@
 //! One debugged buffer or block: its trailer, its fill, its record.
 
 use super::{
-    Call,
+    Call, fill,
     log::{self, Kind, Transaction},
 };
 use crate::raw::{CacheRef, Cell, RecordRef, SegmentRef, SlabRef, TrailerRef, byte, word};
@@ -90,6 +90,7 @@ impl Buffer {
     }
 
     /// The state byte, in caches that keep one.
+    #[inline(always)]
     pub fn state(self) -> Option<&'static AtomicU8> {
         let states = self.slab.states().get() as usize;
         // SAFETY: the array has one byte a chunk, and the index is that of a chunk.
@@ -97,6 +98,7 @@ impl Buffer {
     }
 
     /// Which family of functions allocated the buffer; none where the cache does not keep it.
+    #[inline(always)]
     pub fn family(self) -> u8 {
         let families = self.slab.families().get() as usize;
         match families {
@@ -107,6 +109,7 @@ impl Buffer {
     }
 
     /// Stores which family of functions allocated the buffer, in caches that keep it.
+    #[inline(always)]
     fn set_family(self, family: u8) {
         let families = self.slab.families().get() as usize;
         if families != 0 {
@@ -116,6 +119,7 @@ impl Buffer {
     }
 
     /// The audit record, in audited caches.
+    #[inline(always)]
     pub fn record(self) -> Option<RecordRef> {
         let records = self.slab.records().get() as usize;
         // SAFETY: the array has one record a chunk, and the index is that of a chunk.
@@ -163,6 +167,7 @@ impl Buffer {
         self.cache.flags().get() & flag != 0
     }
 
+    #[inline(never)]
     fn log(self, call: &Call, operation: u32, size: u64) {
         let previous = self.record().map_or(0, |record| record.last_log().get());
         let sequence = log::append(
@@ -184,11 +189,157 @@ impl Buffer {
     }
 }
 
+/// What the checks of a buffer are about, read once: a field of a published structure is read anew each time that it is named.
+#[derive(Clone, Copy)]
+struct Parts {
+    start: usize,
+    /// Offset of the trailer; zero: there is none.
+    end: usize,
+    /// Bytes that hold the free pattern while the buffer is free.
+    verify: usize,
+    /// Address of the record, or zero.
+    record: usize,
+    /// Bytes of the chunk.
+    chunk: usize,
+    flags: u32,
+}
+
+/// Redzone bytes, as many as a word has.
+const REDZONE_FILL: u64 = u64::from_ne_bytes([REDZONE_BYTE; 8]);
+
+/// Redzone words of the sizes that are most frequent: to work one out takes as long as to fill a small buffer.
+static REDZONE_WORDS: [u64; 1024] = {
+    let mut words = [0; 1024];
+    let mut size = 0;
+    while size < words.len() {
+        words[size] = redzone_word(size as u64);
+        size += 1;
+    }
+    words
+};
+
+#[inline(always)]
+fn redzone_of(requested: usize) -> u64 {
+    match REDZONE_WORDS.get(requested) {
+        Some(&word) => word,
+        None => redzone_word(requested as u64),
+    }
+}
+
+impl Parts {
+    #[inline(always)]
+    fn of(buffer: Buffer) -> Self {
+        let (cache, records) = (buffer.cache, buffer.slab.records().get() as usize);
+        let flags = cache.flags().get();
+        Self {
+            start: buffer.address,
+            end: cache.trailer_offset().get() as usize,
+            verify: match flags & cache_flag::DEADBEEF {
+                0 => 0,
+                _ => cache.verify_length().get() as usize,
+            },
+            record: match records {
+                0 => 0,
+                _ => records + buffer.index * size_of::<AuditRecord>(),
+            },
+            chunk: buffer.slab.chunk_size().get() as usize,
+            flags,
+        }
+    }
+
+    /// The trailer, where there is one.
+    #[inline(always)]
+    fn trailer(&self) -> TrailerRef {
+        debug_assert!(self.end != 0);
+        // SAFETY: the chunk has room for a trailer at that offset, a multiple of 8.
+        unsafe { TrailerRef::from_address(self.start + self.end) }
+    }
+
+    #[inline(always)]
+    fn record(&self) -> Option<RecordRef> {
+        // SAFETY: zero, or the address of the buffer's record.
+        unsafe { RecordRef::from_link(self.record as u64) }
+    }
+
+    /// Whether all of it lies in the chunk. Where a program has written into the cache, the checks that go byte by byte find the
+    /// first damage before they leave the chunk.
+    #[inline(always)]
+    fn fits(&self) -> bool {
+        self.verify <= self.end && self.end < self.chunk
+    }
+
+    /// Whether the trailer is what [`Parts::seal`] left.
+    #[inline(always)]
+    fn is_sealed(&self, redzone: u64, state: u64) -> bool {
+        let (trailer, record) = (self.trailer(), self.record as u64);
+        trailer.redzone().get() == redzone
+            && trailer.record().get() == record
+            && trailer.state().get() == record ^ state
+    }
+
+    /// Writes the trailer.
+    #[inline(always)]
+    fn seal(&self, redzone: u64, state: u64) {
+        let (trailer, record) = (self.trailer(), self.record as u64);
+        trailer.redzone().set(redzone);
+        trailer.record().set(record);
+        trailer.state().set(record ^ state);
+    }
+
+    /// Whether a free buffer is as [`Parts::fill_freed`] left it.
+    #[inline(always)]
+    fn is_whole_free(&self) -> bool {
+        self.fits()
+            // SAFETY: bytes of the chunk.
+            && unsafe { fill::holds(self.start, self.verify, FREE_PATTERN) }
+            && self.is_sealed(REDZONE_PATTERN, TRAILER_FREE)
+    }
+
+    /// Whether the bytes behind those that the program asked for are as [`Parts::fill_for_program`] left them.
+    #[inline(always)]
+    fn is_whole_allocated(&self) -> bool {
+        let requested = match self.record() {
+            Some(record) => Some(u64::from(record.requested().get())),
+            None => decode_redzone(self.trailer().redzone().get()),
+        };
+        let requested = requested.map_or(usize::MAX, |size| size as usize);
+        requested <= self.end
+            && self.fits()
+            // SAFETY: bytes of the chunk before its trailer.
+            && unsafe { fill::holds_behind(self.start, requested, self.end, REDZONE_FILL) }
+            && self.is_sealed(redzone_of(requested), TRAILER_ALLOCATED)
+    }
+
+    #[inline(always)]
+    fn fill_freed(&self) {
+        // SAFETY: bytes of a chunk in transit.
+        unsafe { fill::fill(self.start, self.verify, FREE_PATTERN) };
+        self.seal(REDZONE_PATTERN, TRAILER_FREE);
+    }
+
+    #[inline(always)]
+    fn fill_for_program(&self, requested: usize) {
+        if self.flags & cache_flag::DEADBEEF != 0 {
+            let filled = match self.flags & (cache_flag::LITE | cache_flag::SAMPLED) {
+                0 => self.end,
+                _ => self.verify,
+            };
+            let length = filled.min(requested.next_multiple_of(8));
+            // SAFETY: bytes of a chunk in transit.
+            unsafe { fill::fill(self.start, length, UNINITIALIZED_PATTERN) };
+        }
+        // SAFETY: as above.
+        unsafe { fill::fill_behind(self.start, requested, self.end, REDZONE_FILL) };
+        self.seal(redzone_of(requested), TRAILER_ALLOCATED);
+    }
+}
+
 /// Prepares a buffer in transit for the program: checks what it was left as, fills it, writes trailer and
 /// record. `fresh`: the chunk was never handed out before, so there is nothing to check.
 ///
 /// # Errors
 /// What was found damaged; the buffer is then to be abandoned.
+#[inline(always)]
 pub fn allocated(
     buffer: Buffer,
     fresh: bool,
@@ -196,32 +347,19 @@ pub fn allocated(
     family: u8,
     call: &Call,
 ) -> Result<(), Damage> {
-    if let Some(trailer) = buffer.trailer() {
-        if !fresh {
-            check_free(buffer, trailer)?;
+    let parts = Parts::of(buffer);
+    if parts.end != 0 {
+        if !fresh && !parts.is_whole_free() {
+            check_free(buffer, parts.trailer())?;
         }
-        let end = buffer.cache.trailer_offset().get() as usize;
-        if buffer.has(cache_flag::DEADBEEF) {
-            let filled = match buffer.has(cache_flag::LITE | cache_flag::SAMPLED) {
-                true => buffer.cache.verify_length().get() as usize,
-                false => end,
-            };
-            fill_words(
-                buffer.address,
-                filled.min(requested.next_multiple_of(8)),
-                UNINITIALIZED_PATTERN,
-            );
-        }
-        fill_bytes(buffer.address + requested, end - requested, REDZONE_BYTE);
-        let record = buffer.record().map_or(0, RecordRef::link);
-        trailer.redzone().set(redzone_word(requested as u64));
-        trailer.record().set(record);
-        trailer.state().set(record ^ TRAILER_ALLOCATED);
+        parts.fill_for_program(requested);
     }
     buffer.set_family(family);
-    if let Some(record) = buffer.record() {
+    if let Some(record) = parts.record() {
         record_allocation(record, requested as u32, call);
-        buffer.log(call, operation::ALLOC, requested as u64);
+        if log::is_on(Kind::Transaction) {
+            buffer.log(call, operation::ALLOC, requested as u64);
+        }
     }
     if let Some(state) = buffer.state() {
         state.store(buffer_state::ALLOCATED, Ordering::Release);
@@ -229,17 +367,36 @@ pub fn allocated(
     Ok(())
 }
 
+/// Fields of a record that stand beside each other and are stored as one word: the one of the allocation, and zero for the free.
+const ALLOCATED_WORDS: [usize; 3] = {
+    use core::mem::offset_of;
+    assert!(offset_of!(AuditRecord, free_stack) == offset_of!(AuditRecord, alloc_stack) + 4);
+    assert!(offset_of!(AuditRecord, free_thread) == offset_of!(AuditRecord, alloc_thread) + 4);
+    assert!(offset_of!(AuditRecord, requested) == offset_of!(AuditRecord, contents) + 4);
+    assert!(cfg!(target_endian = "little"));
+    [
+        offset_of!(AuditRecord, alloc_stack) / 8,
+        offset_of!(AuditRecord, alloc_thread) / 8,
+        offset_of!(AuditRecord, contents) / 8,
+    ]
+};
+
+#[inline(always)]
 fn record_allocation(record: RecordRef, requested: u32, call: &Call) {
     record.alloc_time().set(call.time);
-    record.alloc_stack().set(call.stack);
-    record.alloc_thread().set(call.thread);
     record.free_time().set(0);
-    record.free_stack().set(0);
-    record.free_thread().set(0);
-    record.contents().set(0);
-    record.requested().set(requested);
+    let values = [
+        u64::from(call.stack),
+        u64::from(call.thread),
+        u64::from(requested) << 32,
+    ];
+    for (index, value) in ALLOCATED_WORDS.into_iter().zip(values) {
+        // SAFETY: a word of the record.
+        unsafe { word(record.address(), index) }.set(value);
+    }
 }
 
+#[inline(always)]
 fn record_free(record: RecordRef, call: &Call) {
     record.free_time().set(call.time);
     record.free_stack().set(call.stack);
@@ -250,9 +407,13 @@ fn record_free(record: RecordRef, call: &Call) {
 ///
 /// # Errors
 /// What was found damaged. A double free leaves the buffer as it is; in other cases it is to be abandoned.
+#[inline(always)]
 pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
-    claim(buffer, call)?;
-    fill_freed(buffer);
+    let parts = Parts::of(buffer);
+    claim_parts(buffer, &parts, call)?;
+    if parts.end != 0 {
+        parts.fill_freed();
+    }
     Ok(())
 }
 
@@ -262,28 +423,42 @@ pub fn freed(buffer: Buffer, call: &Call) -> Result<(), Damage> {
 /// # Errors
 /// As for [`freed`].
 pub fn claim(buffer: Buffer, call: &Call) -> Result<(), Damage> {
+    claim_parts(buffer, &Parts::of(buffer), call)
+}
+
+#[inline(always)]
+fn claim_parts(buffer: Buffer, parts: &Parts, call: &Call) -> Result<(), Damage> {
     if buffer.state().is_some_and(|state| !take_allocated(state)) {
         return Err(Damage::new(error_code::DUPLICATE_FREE));
     }
-    check_allocated(buffer)?;
-    if let Some(record) = buffer.record() {
+    if parts.end != 0 && !parts.is_whole_allocated() {
+        check_allocated(buffer)?;
+    }
+    if let Some(record) = parts.record() {
         record_free(record, call);
-        if buffer.has(cache_flag::CONTENTS) && log::is_on(Kind::Contents) {
-            let what = Transaction {
-                buffer: buffer.address,
-                record: record.link(),
-                owner: buffer.cache.link(),
-                ..Transaction::default()
-            };
-            let length = record.requested().get() as usize;
-            record.contents().set(log::save(call, &what, length));
+        if log::is_on(Kind::Contents) && parts.flags & cache_flag::CONTENTS != 0 {
+            save_contents(buffer, record, call);
         }
-        buffer.log(call, operation::FREE, u64::from(record.requested().get()));
+        if log::is_on(Kind::Transaction) {
+            buffer.log(call, operation::FREE, u64::from(record.requested().get()));
+        }
     }
     Ok(())
 }
 
+fn save_contents(buffer: Buffer, record: RecordRef, call: &Call) {
+    let what = Transaction {
+        buffer: buffer.address,
+        record: record.link(),
+        owner: buffer.cache.link(),
+        ..Transaction::default()
+    };
+    let length = record.requested().get() as usize;
+    record.contents().set(log::save(call, &what, length));
+}
+
 /// Moves a state from allocated to transit. False: somebody else has freed the buffer.
+#[inline(always)]
 fn take_allocated(state: &AtomicU8) -> bool {
     let (from, to) = (buffer_state::ALLOCATED, buffer_state::TRANSIT);
     single::exchange_byte(state, from, to, Ordering::AcqRel)
@@ -291,18 +466,9 @@ fn take_allocated(state: &AtomicU8) -> bool {
 
 /// The second half of [`freed`]: fill and trailer of a free buffer.
 pub fn fill_freed(buffer: Buffer) {
-    if let Some(trailer) = buffer.trailer() {
-        if buffer.has(cache_flag::DEADBEEF) {
-            fill_words(
-                buffer.address,
-                buffer.cache.verify_length().get() as usize,
-                FREE_PATTERN,
-            );
-        }
-        let record = buffer.record().map_or(0, RecordRef::link);
-        trailer.redzone().set(REDZONE_PATTERN);
-        trailer.record().set(record);
-        trailer.state().set(record ^ TRAILER_FREE);
+    let parts = Parts::of(buffer);
+    if parts.end != 0 {
+        parts.fill_freed();
     }
 }
 
@@ -349,6 +515,8 @@ pub fn check_live(buffer: Buffer) -> Result<(), Damage> {
 }
 
 /// Checks a free buffer: trailer and fill.
+#[cold]
+#[inline(never)]
 fn check_free(buffer: Buffer, trailer: TrailerRef) -> Result<(), Damage> {
     let length = if buffer.has(cache_flag::DEADBEEF) {
         buffer.cache.verify_length().get() as usize
@@ -373,6 +541,8 @@ fn check_free(buffer: Buffer, trailer: TrailerRef) -> Result<(), Damage> {
 }
 
 /// Checks a buffer that the program holds: every byte from the requested size to the end of the trailer.
+#[cold]
+#[inline(never)]
 fn check_allocated(buffer: Buffer) -> Result<(), Damage> {
     let Some(trailer) = buffer.trailer() else {
         return Ok(());

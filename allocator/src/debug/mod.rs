@@ -20,6 +20,7 @@
 
 pub mod buffer;
 pub mod depot;
+pub mod fill;
 pub mod inject;
 pub mod log;
 pub mod message;
