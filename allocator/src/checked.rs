@@ -13,7 +13,7 @@ use crate::{
         time,
     },
     init,
-    raw::{ArenaRef, Cell, RecordRef, SegmentRef, SlabRef, root},
+    raw::{ArenaRef, CacheRef, Cell, RecordRef, SegmentRef, SlabRef, root},
     sys::{
         memory::{self, PAGE},
         process, single,
@@ -119,32 +119,74 @@ fn are_private_operators(
     is_operator(allocated) && is_malloc(how.family) && operators::are_inside(entry.caller())
 }
 
-/// Frees a buffer of a debugged class.
+/// Allocates a buffer of a debugged class. None: no memory.
+#[inline(always)]
+pub(crate) fn allocate_buffer(
+    cache: CacheRef,
+    size: usize,
+    family: u8,
+    entry: Entry,
+) -> Option<usize> {
+    let who = || thread::call_for_report(entry);
+    let mut taken = thread::take(cache, who)?;
+    let call = thread::call_for(cache.flags().get(), entry);
+    while let Err(damage) = buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
+        withdraw(taken.buffer, &damage, &call, entry);
+        taken = thread::take(cache, who)?;
+    }
+    single::add(cache.allocs(), 1);
+    Some(taken.buffer.address)
+}
+
+/// A buffer was found damaged when it was to be handed out.
+#[cold]
 #[inline(never)]
+fn withdraw(buffer: Buffer, damage: &Damage, call: &Call, entry: Entry) {
+    let subject = Subject::buffer(buffer, buffer.address);
+    cache::abandon(buffer);
+    tell(damage, &subject, call, entry);
+}
+
+/// Frees a buffer of a debugged class.
+#[inline(always)]
 pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
     buffer.prefetch();
     let call = thread::call_for(buffer.cache.flags().get(), entry);
     let family = buffer.family();
-    if buffer.is_allocated() && is_mistaken(family, how, buffer.record(), entry) {
-        let subject = Subject::buffer(buffer, buffer.address).by(how);
-        tell(&how.mismatch(family), &subject, &call, entry);
+    if family != how.family {
+        look_at_family(buffer, family, how, &call, entry);
     }
     match buffer::freed(buffer, &call) {
         Ok(()) => {
             single::add(buffer.cache.frees(), 1);
-            if !thread::quarantine(buffer) {
-                cache::give_back(buffer);
+            if root().options().quarantine_bytes == 0 || !thread::quarantine(buffer) {
+                thread::give_back(buffer);
             }
         }
-        Err(damage) => {
-            let subject = Subject::buffer(buffer, buffer.address).by(how);
-            // A double free leaves the buffer to whom it belongs now.
-            if damage.code != error_code::DUPLICATE_FREE {
-                cache::abandon(buffer);
-            }
-            tell(&damage, &subject, &call, entry);
-        }
+        Err(damage) => keep_from_program(buffer, &damage, how, &call, entry),
     }
+}
+
+/// Memory of another family than that of the function which frees it.
+#[cold]
+#[inline(never)]
+fn look_at_family(buffer: Buffer, family: u8, how: Return, call: &Call, entry: Entry) {
+    if buffer.is_allocated() && is_mistaken(family, how, buffer.record(), entry) {
+        let subject = Subject::buffer(buffer, buffer.address).by(how);
+        tell(&how.mismatch(family), &subject, call, entry);
+    }
+}
+
+/// A buffer was found damaged when it was freed.
+#[cold]
+#[inline(never)]
+fn keep_from_program(buffer: Buffer, damage: &Damage, how: Return, call: &Call, entry: Entry) {
+    let subject = Subject::buffer(buffer, buffer.address).by(how);
+    // A double free leaves the buffer to whom it belongs now.
+    if damage.code != error_code::DUPLICATE_FREE {
+        cache::abandon(buffer);
+    }
+    tell(damage, &subject, call, entry);
 }
 
 /// An allocation failed: what the log of failures and `checknull` want to know of.

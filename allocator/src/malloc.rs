@@ -7,7 +7,7 @@
 //! ```text
 //! allocate: loaded magazine            pop, ends here in all but one of M calls
 //!   allocate_slow                      set up, registration, previous magazine, depot, slabs
-//!   allocate_debugged                  debugged caches: stack, slab layer, checks, fill, record
+//!   allocate_buffer                    debugged caches: stack, slab layer, checks, fill, record
 //!   allocate_block                     larger than the largest class, or unusual alignment
 //! release: map of units → class → loaded magazine   push, ends here in all but one of M calls
 //!   release_slow                       debugged caches, blocks, foreign addresses
@@ -21,14 +21,13 @@ use crate::{
         Return,
         buffer::{self, Buffer},
         inject,
-        report::Subject,
     },
     init,
     raw::{ArenaRef, CacheRef, Cell, SegmentRef, root},
     relief, reserve, sync,
     sys::{
         memory::{self, PAGE},
-        process, single,
+        process,
     },
     thread,
     unwind::{self, Entry},
@@ -77,8 +76,13 @@ pub fn allocate_sure(size: usize, family: u8, entry: Entry) -> Option<usize> {
     if !init::ensure() {
         return None;
     }
-    allocate_ready(size, family, entry)
-        .or_else(|| relief::again(size, entry, || allocate_ready(size, family, entry)))
+    allocate_ready(size, family, entry).or_else(|| allocate_again(size, family, entry))
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_again(size: usize, family: u8, entry: Entry) -> Option<usize> {
+    relief::again(size, entry, || allocate_ready(size, family, entry))
 }
 
 #[cold]
@@ -90,6 +94,7 @@ fn out_of_memory(size: usize, entry: Entry) -> usize {
     0
 }
 
+#[inline(always)]
 fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
     if size > cache::limit() {
         if let Some(address) = checked::allocate_firewalled(size, family, entry) {
@@ -104,9 +109,15 @@ fn allocate_ready(size: usize, family: u8, entry: Entry) -> Option<usize> {
         if let Some(address) = checked::allocate_firewalled(size, family, entry) {
             return Some(address);
         }
-        return allocate_debugged(cache, size, family, entry);
+        return checked::allocate_buffer(cache, size, family, entry);
     }
     allocate_plain(class, size, family, entry)
+}
+
+/// As [`checked::allocate_buffer`], where few calls come.
+#[inline(never)]
+fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Option<usize> {
+    checked::allocate_buffer(cache, size, family, entry)
 }
 
 /// Allocates from a class that is not debugged.
@@ -148,27 +159,6 @@ fn take_counted(cache: CacheRef, entry: Entry) -> Option<cache::Taken> {
     let taken = cache::take(cache, || thread::call_for_report(entry))?;
     cache.allocs().fetch_add(1, Ordering::Relaxed);
     Some(taken)
-}
-
-#[inline(never)]
-fn allocate_debugged(cache: CacheRef, size: usize, family: u8, entry: Entry) -> Option<usize> {
-    let mut call = None;
-    loop {
-        let taken = cache::take(cache, || thread::call_for_report(entry))?;
-        taken.buffer.prefetch();
-        let call = *call.get_or_insert_with(|| thread::call_for(cache.flags().get(), entry));
-        match buffer::allocated(taken.buffer, taken.fresh, size, family, &call) {
-            Ok(()) => {
-                single::add(cache.allocs(), 1);
-                return Some(taken.buffer.address);
-            }
-            Err(damage) => {
-                let subject = Subject::buffer(taken.buffer, taken.buffer.address);
-                cache::abandon(taken.buffer);
-                checked::tell(&damage, &subject, &call, entry);
-            }
-        }
-    }
 }
 
 /// A block to be allocated.
@@ -466,11 +456,19 @@ pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
         unwind::history::freed_by_loader(address);
     }
     if reserve::has_waiting() {
-        reserve::for_each_waiting(|address, how| release_any(how, address, entry));
+        release_waiting(entry);
     }
     release_any(how, address, entry);
 }
 
+/// Frees what signal handlers have left.
+#[cold]
+#[inline(never)]
+fn release_waiting(entry: Entry) {
+    reserve::for_each_waiting(|address, how| release_any(how, address, entry));
+}
+
+#[inline(always)]
 fn release_any(how: Return, address: usize, entry: Entry) {
     match vmem::unit_kind(address) {
         unit::BLOCKS => checked::release_block(address, how, entry),
@@ -489,6 +487,7 @@ fn release_apart(how: Return, address: usize, entry: Entry) {
     }
 }
 
+#[inline(always)]
 fn release_buffer(address: usize, how: Return, entry: Entry) {
     let Some(slab) = vmem::slab_at(address) else {
         return checked::invalid(address, how, entry);
@@ -611,7 +610,7 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         return address;
     }
     let new = match twin_that_keeps(address, size) {
-        Some(twin) => allocate_debugged(twin, size, family::MALLOC, entry)
+        Some(twin) => checked::allocate_buffer(twin, size, family::MALLOC, entry)
             .unwrap_or_else(|| out_of_memory(size, entry)),
         None if plain && size > usable => allocate_to_grow(size, entry),
         None => allocate(size, family::MALLOC, entry),

@@ -300,6 +300,7 @@ fn warm_captures_agree_with_cold_ones() {
 /// What earlier walks have read, and the stacks that they found.
 struct Memory {
     recall: Box<Recall>,
+    bounds: Bounds,
     stacks: Vec<Vec<usize>>,
     known: usize,
 }
@@ -308,6 +309,7 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::new(Memory {
         // SAFETY: zero bytes are an empty table.
         recall: unsafe { Box::new(std::mem::zeroed()) },
+        bounds: Bounds::default(),
         stacks: Vec::new(),
         known: 0,
     });
@@ -321,9 +323,9 @@ extern "C" fn probe_recalled() {
 /// What is recalled is what a walk finds, each time.
 extern "C" fn recall(sp: usize, fp: usize) {
     let entry = Entry { sp, fp };
-    let mut bounds = Bounds::default();
     MEMORY.with_borrow_mut(|memory| {
-        let known = memory.recall.find(entry, &mut bounds);
+        let mut bounds = memory.bounds;
+        let known = memory.recall.find(entry, &bounds);
         let (stack, tables) = memory.recall.room();
         // SAFETY: `probe_recalled` hands over the registers of the call that is under way.
         unsafe { unwind::capture(entry, 16, &mut bounds, tables, stack) };
@@ -334,6 +336,7 @@ extern "C" fn recall(sp: usize, fp: usize) {
         let id = memory.stacks.len() as u32;
         memory.stacks.push(stack.pcs().to_vec());
         memory.recall.keep(entry, &bounds, id);
+        memory.bounds = bounds;
     });
 }
 

@@ -37,7 +37,9 @@ pub use sizes::{
     CLASSES, LARGEST, aligned_class, aligned_slot, class_count, class_for, class_of_unit,
     class_size, classes, configure, entry_offset, initialize, limit, slot_of_class,
 };
-pub use slab::{Taken, abandon, batch, buffer_of, destroy_empty, give_back, take};
+pub use slab::{
+    Taken, abandon, batch, buffer_of, destroy_empty, give_back, give_back_run, take, take_used,
+};
 
 use crate::{
     raw::{CacheRef, Cell, Global, padded_name, root},

@@ -150,6 +150,76 @@ pub fn batch(
     count
 }
 
+/// Takes a chunk of a debugged cache, as [`take`] does, and with it up to `most - 1` of those that come next, as long as they were handed
+/// out before: `put` gets them, and they keep the state of free ones. For `who` see [`take`].
+pub fn take_used(
+    cache: CacheRef,
+    most: usize,
+    who: impl Fn() -> Call,
+    mut put: impl FnMut(Buffer),
+) -> Option<Taken> {
+    {
+        let _guard = sync::lock(cache.slab_lock());
+        if let Some(taken) = take_locked(cache) {
+            let mut left = match taken.fresh {
+                true => 0,
+                false => most.saturating_sub(1),
+            };
+            while left > 0 {
+                match take_used_locked(cache, left, &mut put) {
+                    0 => break,
+                    count => left -= count,
+                }
+            }
+            return Some(taken);
+        }
+    }
+    take(cache, who)
+}
+
+/// Takes up to `most` chunks of the first slab that were handed out before, behind its rotor and of one word of the bitmap, under the slab
+/// lock.
+fn take_used_locked(cache: CacheRef, most: usize, put: &mut impl FnMut(Buffer)) -> usize {
+    let Some(slab) = link(cache.partial().get()) else {
+        return 0;
+    };
+    let (from, carved) = (
+        slab.rotor().get() as usize,
+        slab.carved().get().min(slab.capacity().get()) as usize,
+    );
+    // SAFETY: the first bits of the slab's bitmap.
+    let used = unsafe { Bitmap::at(slab.bitmap().get() as usize, carved) };
+    let is_next = from < carved && used.find_clear(from).is_some_and(|index| index >= from);
+    let Some((word, taken)) = is_next.then(|| used.set_clear(from, most)).flatten() else {
+        return 0;
+    };
+    let mut left = taken;
+    while left != 0 {
+        let index = word * 64 + left.trailing_zeros() as usize;
+        put(Buffer {
+            address: chunk_address(slab, index),
+            cache,
+            slab,
+            index,
+        });
+        left &= left - 1;
+    }
+    count_taken(cache, slab, word, taken)
+}
+
+/// Counts chunks that were taken by a word of the bitmap, under the slab lock. Returns how many they are.
+fn count_taken(cache: CacheRef, slab: SlabRef, word: usize, taken: u64) -> usize {
+    let count = taken.count_ones();
+    slab.rotor()
+        .set(word as u32 * 64 + 64 - taken.leading_zeros());
+    slab.allocated().add(count);
+    if slab.allocated().get() == slab.capacity().get() {
+        list_remove(cache, slab);
+    }
+    cache.slab_allocs().add(u64::from(count));
+    count as usize
+}
+
 /// Takes up to `most` chunks that one word of the first slab's bitmap is about, under the slab lock.
 fn take_word_locked(cache: CacheRef, most: usize, put: &mut impl FnMut(usize)) -> usize {
     let Some(slab) = link(cache.partial().get()) else {
@@ -166,18 +236,9 @@ fn take_word_locked(cache: CacheRef, most: usize, put: &mut impl FnMut(usize)) -
         ));
         left &= left - 1;
     }
-    let (count, end) = (
-        taken.count_ones(),
-        word as u32 * 64 + 64 - taken.leading_zeros(),
-    );
-    slab.rotor().set(end);
+    let end = word as u32 * 64 + 64 - taken.leading_zeros();
     slab.carved().set(slab.carved().get().max(end));
-    slab.allocated().add(count);
-    if slab.allocated().get() == slab.capacity().get() {
-        list_remove(cache, slab);
-    }
-    cache.slab_allocs().add(u64::from(count));
-    count as usize
+    count_taken(cache, slab, word, taken)
 }
 
 /// Gives a chunk back to its slab. False: it was not taken, which is a double free.

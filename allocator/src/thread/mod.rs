@@ -15,12 +15,14 @@
 #![allow(unsafe_code)]
 
 mod budget;
+mod front;
 mod quarantine;
 mod sample;
 mod update;
 mod withdraw;
 
 pub use budget::{keeps, live};
+pub use front::{give_back, take};
 pub use quarantine::quarantine;
 pub use sample::{is_sample, is_sample_of, is_sampling};
 pub use update::{purged_arenas, tick};
@@ -74,6 +76,7 @@ pub struct Local {
     bounds: core::cell::UnsafeCell<Bounds>,
     recall: LocalCell<usize>,
     ring: LocalCell<usize>,
+    front: LocalCell<usize>,
     sampler: sample::Sampler,
 }
 
@@ -138,19 +141,19 @@ pub fn call(entry: Entry) -> Call {
 }
 
 /// As [`call`], for a buffer or block with these flags: with the stack if it is audited itself.
+#[inline(always)]
 pub fn call_for(flags: u32, entry: Entry) -> Call {
     let local = local();
     register(local);
-    if (flags | root().debug_flags().get()) & cache_flag::AUDIT == 0 {
-        return Call {
-            time: 0,
-            thread: local.tid(),
-            stack: 0,
-        };
-    }
-    let stack = capture(local, entry);
+    let (time, stack) = match (flags | root().debug_flags().get()) & cache_flag::AUDIT {
+        0 => (0, 0),
+        _ => {
+            let stack = capture(local, entry);
+            (time::now(), stack)
+        }
+    };
     Call {
-        time: time::now(),
+        time,
         thread: local.tid(),
         stack,
     }
@@ -169,10 +172,30 @@ pub fn call_for_report(entry: Entry) -> Call {
 }
 
 /// Captures and interns the stack of an entry. A capture within a capture (a signal handler that allocates) gives none.
+///
+/// No function is called where the stack is known from an earlier walk, so that no registers are saved.
+#[inline(never)]
 fn capture(local: &Local, entry: Entry) -> u32 {
     if local.capturing.replace(true) {
         return 0;
     }
+    // SAFETY: zero, or a table that this thread alone uses; `capturing` keeps a second user out.
+    let recall = unsafe { (local.recall.get() as *const Recall).as_ref() };
+    // SAFETY: `capturing` keeps a second user of the thread's bounds out.
+    let bounds = unsafe { &*local.bounds.get() };
+    let known = recall.and_then(|recall| recall.find(entry, bounds));
+    match known.filter(|_| !is_sampling()) {
+        Some(id) => {
+            local.capturing.set(false);
+            id
+        }
+        None => capture_slow(local, entry),
+    }
+}
+
+/// As [`capture`], whatever is known of the part of the stack that may be read.
+#[inline(never)]
+fn capture_slow(local: &Local, entry: Entry) -> u32 {
     if is_sampling() {
         // The loader's calls are not seen, and samples are few.
         unwind::revalidate();
@@ -181,16 +204,12 @@ fn capture(local: &Local, entry: Entry) -> u32 {
     let bounds = unsafe { &mut *local.bounds.get() };
     // SAFETY: the table has room for a `Recall`, is made by this thread alone, and `capturing` keeps a second user out.
     let recall = unsafe { (local.recall.get() as *mut Recall).as_mut() };
-    let known = recall
-        .as_ref()
-        .and_then(|recall| recall.find(entry, bounds));
-    let id = known.unwrap_or_else(|| capture_new(entry, bounds, recall));
+    let id = capture_new(entry, bounds, recall);
     local.capturing.set(false);
     id
 }
 
 /// Walks the stack, interns it, and has it remembered.
-#[inline(never)]
 fn capture_new(entry: Entry, bounds: &mut Bounds, recall: Option<&mut Recall>) -> u32 {
     let Some(recall) = recall else {
         return capture_aside(entry, bounds);
@@ -271,6 +290,7 @@ fn register_new(local: &Local) {
     local.thread.set(thread.address());
     local.recall.set(thread.recall().get() as usize);
     local.ring.set(thread.ring().get() as usize);
+    local.front.set(front::create());
     arm_destructor();
     local.caches.set(thread.caches().get() as usize);
     local.stage.set(stage::LIVE);
@@ -395,6 +415,7 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
         return;
     }
     quarantine::flush(local);
+    front::end(local);
     local.stage.set(stage::ENDED);
     local.caches.set(0);
     // SAFETY: a thread in service has a record.
@@ -402,10 +423,11 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
     retire(thread);
 }
 
-/// Gives back what the calling thread keeps: its magazines, and freed buffers that wait.
+/// Gives back what the calling thread keeps: its magazines, freed buffers that wait, and chunks that it has at hand.
 #[cold]
 pub fn give_all() {
     quarantine::flush(local());
+    front::flush(local());
     budget::give_all();
 }
 

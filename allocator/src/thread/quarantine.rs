@@ -6,7 +6,6 @@
 
 use super::{Local, local, map_part, stage};
 use crate::{
-    cache,
     debug::buffer::Buffer,
     raw::{Cell, ThreadRef, root},
     vmem,
@@ -94,7 +93,7 @@ impl Ring {
             self.bytes = self
                 .bytes
                 .saturating_sub(buffer.cache.chunk_size().get() as usize);
-            cache::give_back(buffer);
+            super::give_back(buffer);
         }
     }
 }

@@ -69,6 +69,12 @@ impl Bounds {
         true
     }
 
+    /// Whether everything from a stack pointer up to `end` is known to be readable.
+    #[inline(always)]
+    pub(super) fn covers(&self, sp: usize, end: usize) -> bool {
+        self.low <= sp && end <= self.high
+    }
+
     /// One past the last address that is known to be readable.
     pub(super) fn end(&self) -> usize {
         self.high
@@ -82,6 +88,17 @@ impl Bounds {
         }
         // SAFETY: the word lies in pages of the live stack that were found readable.
         Some(unsafe { (address as *const usize).read_volatile() })
+    }
+
+    /// Reads a word.
+    ///
+    /// # Safety
+    /// It lies inside of the range, and is aligned.
+    #[inline(always)]
+    pub(super) unsafe fn read_inside(&self, address: usize) -> usize {
+        debug_assert!(self.low <= address && address + 8 <= self.high);
+        // SAFETY: promised by the caller; pages of the live stack that were found readable.
+        unsafe { (address as *const usize).read_volatile() }
     }
 
     /// Reads a word that must lie at or above `floor`, reaching out to it if need be.

@@ -16,7 +16,7 @@ use super::{Bounds, Entry, Stack, rules, tables::Tables};
 /// Words that a slot has room for: at 16 frames a return address each, and nearly as many saved frame pointers.
 const READS: usize = 32;
 /// As many as most walks read.
-const FEW: usize = 20;
+const FEW: usize = 16;
 /// Words are compared so many at a time.
 const STEP: usize = 4;
 /// Walks that begin with the same registers and return address are kept so many at a time.
@@ -110,14 +110,13 @@ pub struct Recall {
 }
 
 impl Kept {
-    /// Whether a walk from here would come to the same result.
+    /// Whether the walk began here, and what it has read can be read.
     #[inline(always)]
-    fn holds(&self, entry: Entry, generation: u64, bounds: &mut Bounds) -> bool {
-        let same = self.sp == entry.sp
+    fn began_at(&self, entry: Entry, generation: u64, bounds: &Bounds) -> bool {
+        self.sp == entry.sp
             && self.generation == generation
             && (self.uses_fp == 0 || self.fp == entry.fp)
-            && bounds.reach(self.end);
-        same && self.is_unchanged()
+            && bounds.covers(entry.sp, self.end)
     }
 
     /// Whether every word that was read has the same value, in order, and none behind one that has changed: a walk would not go there.
@@ -144,14 +143,14 @@ impl Recall {
         mixed >> (usize::BITS - SET_BITS)
     }
 
-    /// The depot's identifier of the stack that a walk from here would find, if that is known without one.
-    #[inline]
-    pub fn find(&self, entry: Entry, bounds: &mut Bounds) -> Option<u32> {
-        bounds.enter(entry.sp)?;
-        let pc = bounds.read(entry.sp)?;
+    /// The depot's identifier of the stack that a walk from here would find, if that is known without one. Nothing is read of the
+    /// stack but its top word, unless `bounds` covers it.
+    #[inline(always)]
+    pub fn find(&self, entry: Entry, bounds: &Bounds) -> Option<u32> {
+        let set = Self::set(entry, entry.caller());
         let generation = rules::generation();
-        for kept in self.slots.get(Self::set(entry, pc))? {
-            if kept.holds(entry, generation, bounds) {
+        for kept in self.slots.get(set)? {
+            if kept.began_at(entry, generation, bounds) && kept.is_unchanged() {
                 return Some(kept.id);
             }
         }

@@ -331,6 +331,16 @@ fn unit_of(region: RegionRef, address: usize) -> Option<usize> {
 /// What the unit that holds an address is used for; [`unit::UNUSED`] for foreign addresses.
 #[inline]
 pub fn unit_kind(address: usize) -> u8 {
+    match first_unit_kind(address) {
+        unit::UNUSED => unit_kind_of_any(address),
+        kind => kind,
+    }
+}
+
+/// As [`unit_kind`], in whichever region the address is.
+#[cold]
+#[inline(never)]
+fn unit_kind_of_any(address: usize) -> u8 {
     let Some(region) = find_region(address) else {
         return unit::UNUSED;
     };
@@ -355,7 +365,21 @@ pub fn mark_units(start: usize, size: usize, kind: u8) {
 }
 
 /// The slab structure of the unit that holds an address, whatever its kind.
+#[inline]
 pub fn slab_slot(address: usize) -> Option<SlabRef> {
+    let offset = address.wrapping_sub(FIRST.base.load(Ordering::Relaxed));
+    if offset >= FIRST.committed.load(Ordering::Relaxed) {
+        return slab_slot_of_any(address);
+    }
+    let table = region(0).slabs().get() as usize;
+    // SAFETY: the slab table is committed for every unit of the committed part, and only accessed through handles.
+    Some(unsafe { SlabRef::from_address(table + (offset >> UNIT_SHIFT) * size_of::<Slab>()) })
+}
+
+/// As [`slab_slot`], in whichever region the address is.
+#[cold]
+#[inline(never)]
+fn slab_slot_of_any(address: usize) -> Option<SlabRef> {
     let region = find_region(address)?;
     let index = unit_of(region, address)?;
     // SAFETY: the slab table is committed for `units` units and only accessed through handles.
