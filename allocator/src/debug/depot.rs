@@ -74,6 +74,15 @@ fn entry_pcs(entry: StackEntryRef, index: usize) -> &'static core::sync::atomic:
     unsafe { word(entry.address() + size_of::<StackEntry>(), index) }
 }
 
+/// The program counters of an entry that has `depth` of them.
+#[inline(always)]
+fn stored(entry: StackEntryRef, depth: usize) -> &'static [usize] {
+    const { assert!(size_of::<usize>() == size_of::<u64>()) };
+    let first = entry.address() + size_of::<StackEntry>();
+    // SAFETY: a complete entry, which nobody writes to any more.
+    unsafe { core::slice::from_raw_parts(first as *const usize, depth) }
+}
+
 fn hash_of(pcs: &[usize]) -> u64 {
     let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
     for &pc in pcs {
@@ -88,11 +97,7 @@ fn is_same(id: u32, hash: u64, stack: &Stack) -> bool {
     entry.hash().get() == hash
         && usize::from(entry.depth().get()) == stack.pcs().len()
         && entry.flags().get() == stack.flags()
-        && stack
-            .pcs()
-            .iter()
-            .enumerate()
-            .all(|(index, &pc)| entry_pcs(entry, index).get() == pc as u64)
+        && stored(entry, stack.pcs().len()) == stack.pcs()
         && is_of_these_modules(entry, stack)
 }
 

@@ -109,10 +109,10 @@ impl Stack {
     }
     #[inline(always)]
     fn push(&mut self, pc: usize) {
-        if let Some(slot) = self.pcs.get_mut(self.depth) {
-            *slot = pc;
-            self.depth += 1;
-        }
+        debug_assert!(self.depth < MAX_DEPTH);
+        // A walk stops in time; this tells the compiler so.
+        self.pcs[self.depth % MAX_DEPTH] = pc;
+        self.depth += 1;
     }
 }
 
@@ -239,10 +239,12 @@ impl Walk<'_> {
     /// The frame that was called from the one whose CFA this is, is done.
     #[inline(always)]
     fn leave(&mut self, cfa: usize) -> Result<(), End> {
-        if cfa < self.frame.sp || !cfa.is_multiple_of(8) || !self.bounds.reach(cfa) {
+        // The return address lies below the CFA and not below the stack pointer.
+        if cfa <= self.frame.sp || !cfa.is_multiple_of(8) || !self.bounds.reach(cfa) {
             return Err(End::Early);
         }
-        let pc = self.bounds.read(cfa - 8).ok_or(End::Early)?;
+        // SAFETY: a word from the stack pointer on and below what is readable; the walk began in the range, and only goes outwards.
+        let pc = unsafe { self.bounds.read_inside(cfa - 8) };
         self.out.reads.push(cfa - 8, pc);
         if pc == 0 {
             return Err(End::Outermost);
