@@ -21,7 +21,7 @@ const LOOP: &str = "#include <stdlib.h>\n\
 
 /// Most instructions that a capture of 16 frames takes when it has to walk, above one from a place that the thread remembers. The prototype
 /// of the unwinder took 1215 for walk and look-up.
-const WALK_MOST: f64 = 1900.0;
+const WALK_MOST: f64 = 1500.0;
 
 /// Instructions of a program under callgrind, with these checks, and arguments before the number of turns.
 fn count(valgrind: &Path, program: &Path, checks: &str, args: &[&str], turns: u64) -> u64 {
