@@ -90,6 +90,13 @@ impl Stack {
             reads: Reads::new(),
         }
     }
+    /// A stack of these return addresses.
+    #[cfg(test)]
+    pub fn of(pcs: &[usize]) -> Self {
+        let mut stack = Self::new();
+        pcs.iter().for_each(|&pc| stack.push(pc));
+        stack
+    }
     /// Return addresses, innermost first; one that a signal interrupted is the address of that instruction.
     #[inline]
     pub fn pcs(&self) -> &[usize] {
