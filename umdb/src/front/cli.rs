@@ -37,6 +37,9 @@ struct Arguments {
     /// Looks at a frozen copy of the process, or not at all
     #[arg(long, requires = "pid")]
     snapshot: bool,
+    /// Reads a process that another debugger traces, without its registers: no verdict about leaks
+    #[arg(short = 'F', long, requires = "pid", conflicts_with_all = ["hold", "snapshot"])]
+    force: bool,
     /// Looks for the files of a core below a folder, such as the root of its container
     #[arg(long, value_name = "DIR", requires = "files", conflicts_with = "pid")]
     sysroot: Option<PathBuf>,
@@ -74,9 +77,6 @@ struct Common {
     /// Does not read ~/.umdbrc
     #[arg(short = 'S')]
     no_startup: bool,
-    /// Accepted for mdb's sake: a process that another debugger holds can be taken over by nobody
-    #[arg(short = 'F', hide = true)]
-    force: bool,
     /// What stands before each line that is typed
     #[arg(short = 'P', value_name = "PROMPT")]
     prompt: Option<String>,
@@ -250,14 +250,16 @@ fn options(arguments: Arguments) -> Result<Options, String> {
         pid,
         hold,
         snapshot,
+        force,
         sysroot,
         common,
         files,
         command,
     } = arguments;
-    let how = match (hold, snapshot) {
-        (true, _) => Attach::Hold,
-        (_, true) => Attach::Snapshot,
+    let how = match (hold, snapshot, force) {
+        (true, ..) => Attach::Hold,
+        (_, true, _) => Attach::Snapshot,
+        (.., true) => Attach::Force,
         _ => Attach::Best,
     };
     let mut files = files.into_iter();

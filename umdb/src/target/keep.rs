@@ -25,6 +25,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Bytes by their address, in order.
+    pub(super) fn of(ranges: Vec<(u64, Vec<u8>)>) -> Self {
+        Self { ranges }
+    }
+
     /// The bytes from an address on, as far as they are kept without a gap.
     pub(super) fn piece(&self, address: u64) -> Option<&[u8]> {
         let after = self.ranges.partition_point(|range| range.0 <= address);
@@ -94,7 +99,7 @@ pub(super) fn left_out(
             (start, bytes)
         })
         .collect();
-    Ok(Kept { ranges })
+    Ok(Kept::of(ranges))
 }
 
 /// Anonymous memory that a program made, perhaps with a name.

@@ -23,6 +23,7 @@ use super::{
     procfs,
     snapshot::{self, Frozen, Refusal, Stub},
     stop::{self, Stopped},
+    traced::{self, Tracer},
 };
 
 /// Memory of a process, through /proc/PID/mem: readable pages, and those that are protected as well.
@@ -43,7 +44,7 @@ impl ProcessMemory {
     }
 
     /// Has it know which pages of private memory were never written to. The process must not run.
-    fn with_pages(self, mappings: &[Mapping]) -> Self {
+    pub(super) fn with_pages(self, mappings: &[Mapping]) -> Self {
         let is_private = |mapping: &&Mapping| {
             let name = mapping.name.as_deref();
             let is_anonymous = |name: &str| name.starts_with("[anon:") || name == "[heap]";
@@ -99,14 +100,14 @@ impl Memory for ProcessMemory {
     }
 }
 
-/// Memory of a frozen copy: what it lacks was kept.
-struct FrozenMemory {
-    copy: ProcessMemory,
-    kept: Kept,
+/// Memory of a process below what was kept of it.
+pub(super) struct Overlay {
+    pub(super) memory: ProcessMemory,
+    pub(super) kept: Kept,
 }
 
-impl Memory for FrozenMemory {
-    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+impl Overlay {
+    pub(super) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
         let mut done = 0;
         while let Some(at) = address
             .checked_add(done as u64)
@@ -121,7 +122,7 @@ impl Memory for FrozenMemory {
                     rest[..count].copy_from_slice(&piece[..count]);
                     count
                 }
-                None => self.copy.read(at, &mut rest[..wanted]),
+                None => self.memory.read(at, &mut rest[..wanted]),
             };
             if got == 0 {
                 break;
@@ -131,18 +132,31 @@ impl Memory for FrozenMemory {
         done
     }
 
-    fn next_written(&self, address: u64, end: u64) -> u64 {
+    pub(super) fn next_written(&self, address: u64, end: u64) -> u64 {
         match self.kept.piece(address) {
             Some(_) => address,
             None => {
                 let end = end.min(address.saturating_add(self.kept.gap(address)));
-                self.copy.next_written(address, end)
+                self.memory.next_written(address, end)
             }
         }
     }
+}
+
+/// Memory of a frozen copy: what it lacks was kept.
+struct FrozenMemory(Overlay);
+
+impl Memory for FrozenMemory {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        self.0.read(address, buffer)
+    }
+
+    fn next_written(&self, address: u64, end: u64) -> u64 {
+        self.0.next_written(address, end)
+    }
 
     fn lost(&self) -> Option<String> {
-        self.copy.has_ended().then(|| {
+        self.0.memory.has_ended().then(|| {
             "the frozen copy was killed from outside, as the system does when memory is short: the rest cannot be read \
              (--hold takes no memory)"
                 .to_owned()
@@ -171,21 +185,23 @@ impl Drop for Hold {
     }
 }
 
-/// What the tracer captured.
-struct Captured {
-    threads: Vec<Thread>,
-    mappings: Vec<Mapping>,
-    memory: Arc<dyn Memory>,
+/// What was captured.
+pub(super) struct Captured {
+    pub(super) threads: Vec<Thread>,
+    pub(super) mappings: Vec<Mapping>,
+    pub(super) memory: Arc<dyn Memory>,
     /// Process whose files and auxiliary vector are those of the target.
-    process: u32,
-    frozen: bool,
-    warnings: Vec<String>,
-    notes: Vec<String>,
+    pub(super) process: u32,
+    pub(super) frozen: bool,
+    pub(super) warnings: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Captures process `pid`.
 pub(super) fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
-    check(pid)?;
+    if let Some(tracer) = check(pid, how)? {
+        return target(pid, traced::capture(pid, &tracer)?, None);
+    }
     let (report, reported) = channel();
     let (release, released) = channel();
     let tracer = std::thread::Builder::new()
@@ -201,6 +217,15 @@ pub(super) fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
             "cannot attach to {pid}: the tracer ended"
         )))
     })?;
+    target(pid, captured, Some(Box::new(hold)))
+}
+
+/// The target of what was captured, kept as it is by `hold`.
+fn target(
+    pid: u32,
+    captured: Captured,
+    hold: Option<Box<dyn Send + Sync>>,
+) -> Result<Target, Error> {
     let process = captured.process;
     if captured.mappings.is_empty() {
         return Err(Error::new(format!(
@@ -224,7 +249,7 @@ pub(super) fn attach(pid: u32, how: Attach) -> Result<Target, Error> {
         frozen: captured.frozen,
         pieces: Vec::new(),
         exit: None,
-        hold: Some(Box::new(hold)),
+        hold,
         run: None,
         files: Files::of_process(process),
     })
@@ -248,8 +273,8 @@ pub(super) fn not_readable(pid: u32, error: &io::Error) -> Error {
     }
 }
 
-/// What can be known before the process is touched.
-fn check(pid: u32) -> Result<(), Error> {
+/// What can be known before the process is touched. Returns who traces it where that is no hindrance.
+fn check(pid: u32, how: Attach) -> Result<Option<Tracer>, Error> {
     let cannot = |why: &str| Error::new(format!("cannot attach to {pid}: {why}"));
     if pid == std::process::id() {
         return Err(cannot("attempt to grab self"));
@@ -271,9 +296,13 @@ fn check(pid: u32) -> Result<(), Error> {
     {
         return Err(cannot("it is a zombie process"));
     }
-    match procfs::status_field(pid, "TracerPid").as_deref() {
-        Some("0") | None => Ok(()),
-        Some(tracer) => Err(cannot(&format!("it is traced by process {tracer}"))),
+    let tracer = Tracer::of(pid);
+    match &tracer {
+        Some(tracer) if how != Attach::Force => Err(Error::hinted(
+            format!("cannot attach to {pid}: {tracer} traces it"),
+            "umdb -F reads its memory all the same, without registers",
+        )),
+        _ => Ok(tracer),
     }
 }
 
@@ -364,10 +393,10 @@ fn frozen(pid: u32, keeper: &mut Option<Keeper>) -> Result<Result<Captured, Refu
     *keeper = Some(Keeper::Copy(child.copy));
     Ok(Ok(Captured {
         threads: named(pid, threads),
-        memory: Arc::new(FrozenMemory {
-            copy: memory.with_pages(&mappings),
+        memory: Arc::new(FrozenMemory(Overlay {
+            memory: memory.with_pages(&mappings),
             kept: child.kept,
-        }),
+        })),
         mappings,
         process,
         frozen: true,

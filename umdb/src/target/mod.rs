@@ -23,6 +23,7 @@ mod seccomp;
 mod snapshot;
 mod stop;
 mod trace;
+mod traced;
 
 pub use files::Files;
 pub use image::Image;
@@ -329,6 +330,8 @@ pub enum Attach {
     Hold,
     /// A frozen copy or nothing.
     Snapshot,
+    /// As best; without registers where another debugger traces the process.
+    Force,
 }
 
 /// Why a target could not be opened, or a process not run.
