@@ -8,6 +8,7 @@ mod files;
 mod lines;
 mod listing;
 mod past;
+mod spellings;
 mod tables;
 mod types;
 mod unwind;
@@ -24,9 +25,12 @@ use files::Bytes;
 use lines::{Dwarf, Lines};
 pub use listing::Row as SymbolRow;
 pub use past::PastModule;
+use spellings::Spellings;
 use tables::{Table, demangle};
 use types::Types;
-pub use types::{Encoding, Member as TypeMember, Shape, Type, TypeId, Variants};
+pub use types::{
+    Encoding, Member as TypeMember, Shape, Type, TypeId, Variants, normal as normal_type_name,
+};
 
 /// What an address is called.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,6 +126,9 @@ struct ModuleSymbols {
     module: Module,
     loaded: OnceCell<Option<Bytes>>,
     debug: OnceCell<Option<Bytes>>,
+    /// The symbols that a stripped file keeps compressed.
+    small: OnceCell<Option<Bytes>>,
+    spellings: OnceCell<Option<Spellings>>,
     table: OnceCell<Table>,
     dwarf: OnceCell<Option<Arc<Dwarf>>>,
     lines: OnceCell<Option<Lines>>,
@@ -134,6 +141,8 @@ impl ModuleSymbols {
             module,
             loaded: OnceCell::new(),
             debug: OnceCell::new(),
+            small: OnceCell::new(),
+            spellings: OnceCell::new(),
             table: OnceCell::new(),
             dwarf: OnceCell::new(),
             lines: OnceCell::new(),
@@ -161,13 +170,28 @@ impl ModuleSymbols {
         })
     }
 
+    /// The symbol with a name. The table is read only where it may hold it.
+    fn named(&self, sources: &Sources, name: &str) -> Option<Symbol> {
+        let spellings = self
+            .spellings
+            .get_or_init(|| self.with_tables(sources, Spellings::read));
+        let may_hold = |known: &Spellings| known.may_hold(name);
+        if spellings.as_ref().is_none_or(may_hold) {
+            self.table(sources).named(name)
+        } else {
+            None
+        }
+    }
+
     /// Gives the files that have symbol tables, the best one first.
     fn with_tables<T>(&self, sources: &Sources, read: impl FnOnce(&[&Bytes]) -> T) -> T {
         let loaded = self.loaded(sources);
         let debug = self.debug(sources);
         // A debug file has all that a stripped file keeps.
-        let small = loaded.filter(|_| debug.is_none()).and_then(files::small);
-        let files: Vec<&Bytes> = debug.into_iter().chain(&small).chain(loaded).collect();
+        let small = self
+            .small
+            .get_or_init(|| loaded.filter(|_| debug.is_none()).and_then(files::small));
+        let files: Vec<&Bytes> = debug.into_iter().chain(small).chain(loaded).collect();
         read(&files)
     }
 
@@ -315,7 +339,7 @@ impl Symbols {
         program
             .chain(others)
             .filter(fits)
-            .find_map(|module| module.table(&self.sources).named(symbol))
+            .find_map(|module| module.named(&self.sources, symbol))
     }
 
     /// The type of the main program with a name (`struct session`, `ns::Type`). It may take a while where there is much
