@@ -19,10 +19,14 @@ struct Program {
 
 impl Program {
     fn new(flags: &[&str]) -> Outcome<Self> {
+        Self::of("gcc", "first_light.c", flags)
+    }
+
+    fn of(compiler: &str, source: &str, flags: &[&str]) -> Outcome<Self> {
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
         let program = Self { folder };
-        let source = sources().join("first_light.c");
-        let mut line = vec!["gcc", "-g", "-O0", "-fno-builtin", "-w", "-o", "program"];
+        let source = sources().join(source);
+        let mut line = vec![compiler, "-g", "-O0", "-fno-builtin", "-w", "-o", "program"];
         line.extend(flags);
         line.push(source.to_str().expect("a path of ours"));
         program.run(&line)?;
@@ -80,6 +84,32 @@ fn dwarf_of_each_version_and_compressed() {
     for flags in kinds {
         let program = need!(Program::new(flags));
         expect_lines(&program.leak());
+    }
+}
+
+/// Types that the compiler put in units of their own, by their signatures.
+#[test]
+fn types_in_units_of_their_own() {
+    for version in ["-gdwarf-4", "-gdwarf-5"] {
+        let flags = [version, "-fdebug-types-section"];
+        let program = need!(Program::of("g++", "typed.cc", &flags));
+        let victim = Start::program(program.path("program")).wait_ready();
+        let answer = Umdb::pid(victim.pid())
+            .exec("*head::print app::Session id kind inner.ratio")
+            .exec("*head::print -t next")
+            .exec("*app::diamond::print app::Both id both")
+            .exec("::sizeof app::Session::Inner")
+            .run();
+        let next = answer.stdout.lines().nth(3).unwrap_or_default();
+        assert!(
+            next.starts_with("class Session * next = 0x"),
+            "{version}: {answer}"
+        );
+        let shown = answer.stdout.replace(&format!("{next}\n"), "");
+        let expected = "id = 7\nkind = 1 (second)\ninner.ratio = 2.5\nid = 11\nboth = 14\n\
+                        sizeof (struct Inner) = 0x8\n";
+        assert_eq!(shown, expected, "{version}: {answer}");
+        answer.expect_code(0);
     }
 }
 

@@ -1,5 +1,6 @@
 /*
- * Types of C++ for ::print: base classes, nested classes, scoped enums, static members, references, strings.
+ * Types of C++ for ::print: base classes (virtual ones too), nested classes, scoped enums, static members, references,
+ * strings; and variables in namespaces.
  */
 #include <string>
 #include <unistd.h>
@@ -31,6 +32,23 @@ public:
 
 int Session::count = 3;
 
+struct Root {
+    int id = 11;
+    virtual ~Root() = default;
+};
+struct Left : virtual Root {
+    int left = 12;
+};
+struct Right : virtual Root {
+    int right = 13;
+};
+struct Both : Left, Right {
+    int both = 14;
+};
+
+Both *diamond;
+static Session last;
+
 } // namespace app
 
 app::Session *head;
@@ -40,6 +58,8 @@ int main()
     head = new app::Session;
     head->next = new app::Session;
     head->next->id = -8;
+    app::last.id = 21;
+    app::diamond = new app::Both;
     if (write(1, "ready\n", 6) != 6)
         return 1;
     pause();

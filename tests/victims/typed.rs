@@ -1,5 +1,11 @@
-//! Types of Rust for ::print: enums with and without values, options, strings, slices.
+//! Types of Rust for ::print: enums with and without values, options, strings, slices; and variables of modules.
 use std::{io::Write, ptr, sync::atomic::AtomicPtr, sync::atomic::Ordering, thread, time::Duration};
+
+mod totals {
+    use std::sync::atomic::AtomicU32;
+
+    pub static SESSIONS: AtomicU32 = AtomicU32::new(15);
+}
 
 #[allow(dead_code)]
 pub enum Shape {
@@ -37,6 +43,7 @@ fn session(id: u64, next: Option<Box<Session>>) -> Box<Session> {
 }
 
 fn main() {
+    totals::SESSIONS.fetch_add(2, Ordering::SeqCst);
     HEAD.store(Box::into_raw(session(2, Some(session(1, None)))), Ordering::SeqCst);
     std::io::stdout().write_all(b"ready\n").expect("standard output is open");
     loop {

@@ -25,10 +25,10 @@ is hexadecimal, as all numbers are, unless it begins with 0t.
     > umem_alloc_64::array Cache 2 | ::print Cache name";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let words = &invocation.operands;
-    let (kind, taken) = cx.parse_type(words)?;
-    let [count] = words.get(taken..).unwrap_or_default() else {
-        return Err(DCMD.misused("expected a type and a count"));
+    const EXPECTED: &str = "a type and a count";
+    let (kind, rest) = cx.typed_operands(&DCMD, &invocation.operands, EXPECTED)?;
+    let [count] = rest else {
+        return Err(DCMD.misused(format!("expected {EXPECTED}")));
     };
     let count = invocation.number_in(&DCMD, count)?;
     let size = cx.type_size(&kind).filter(|&size| size > 0);

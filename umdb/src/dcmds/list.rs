@@ -8,7 +8,7 @@ use super::{
         places::Place,
         scalars::Style,
         show::Printer,
-        types::{Step, parse_steps},
+        types::{Step, member_steps},
     },
 };
 use crate::report::Report;
@@ -39,14 +39,14 @@ follow in the pipe.
 Types are those of ::print.";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let words = &invocation.operands;
-    let (kind, taken) = cx.parse_type(words)?;
-    let (member, variable) = match words.get(taken..) {
-        Some([member]) => (member, None),
-        Some([member, variable]) => (member, Some(variable)),
-        _ => return Err(DCMD.misused("expected a type and the member that points on")),
+    const EXPECTED: &str = "a type and the member that points on";
+    let (kind, rest) = cx.typed_operands(&DCMD, &invocation.operands, EXPECTED)?;
+    let (member, variable) = match rest {
+        [member] => (member, None),
+        [member, variable] => (member, Some(variable)),
+        _ => return Err(DCMD.misused(format!("expected {EXPECTED}"))),
     };
-    let steps = parse_steps(member).map_err(|what| DCMD.misused(what))?;
+    let steps = member_steps(&DCMD, member)?;
     let mut seen = HashSet::new();
     let mut at = invocation.address.unwrap_or_default();
     while at != 0 && seen.insert(at) {

@@ -252,10 +252,31 @@ fn operand(scanner: &mut Scanner) -> Result<Expression, SyntaxError> {
             .map(Expression::Number)
             .map_err(|(what, offset)| scanner.error_at(start + offset, what)),
         Some(_) => {
+            let mut text = text;
+            while let Some(part) = part_of_name(scanner) {
+                text += &part;
+            }
             let as_number = u64::from_str_radix(&text, scanner.radix).ok();
             Ok(Expression::Name(text, as_number))
         }
     }
+}
+
+/// `::part` of a name in a namespace, `ns::name`. It is one where a verb or an operator follows at once, for that can follow
+/// no command.
+fn part_of_name(scanner: &mut Scanner) -> Option<String> {
+    if !scanner.starts_with("::") {
+        return None;
+    }
+    let behind = scanner.behind(2, |c| c.is_alphanumeric() || c == '_');
+    let follows = scanner.peek_at(behind);
+    let is_part = behind > 2
+        && match follows {
+            Some(':') => scanner.peek_at(behind + 1) == Some(':'),
+            Some(c) => "/\\?@=,+-*#%^&)]>".contains(c),
+            None => false,
+        };
+    is_part.then(|| scanner.take_count(behind))
 }
 
 /// `"std::vector<int>::size"`: a name with characters that would mean something else.

@@ -93,6 +93,25 @@ impl Scanner {
         next
     }
 
+    /// The character so many behind this one.
+    pub(super) fn peek_at(&self, ahead: usize) -> Option<char> {
+        self.characters.get(self.at + ahead).copied()
+    }
+
+    /// How far ahead the characters end that belong, from `ahead` on.
+    pub(super) fn behind(&self, ahead: usize, belongs: impl Fn(char) -> bool) -> usize {
+        let rest = self.characters.get(self.at + ahead..).unwrap_or_default();
+        ahead + rest.iter().take_while(|&&c| belongs(c)).count()
+    }
+
+    /// Goes past so many characters, and returns them.
+    pub(super) fn take_count(&mut self, count: usize) -> String {
+        let end = (self.at + count).min(self.characters.len());
+        let text = self.characters[self.at..end].iter().collect();
+        self.at = end;
+        text
+    }
+
     /// The first character behind this one that is no blank.
     pub(super) fn behind_blanks(&self) -> Option<char> {
         let rest = self.characters.get(self.at + 1..).unwrap_or_default();

@@ -40,13 +40,12 @@ pub(super) type Section = EndianReader<RunTimeEndian, Piece>;
 /// The DWARF of a file.
 pub(super) type Dwarf = gimli::Dwarf<Section>;
 
-/// Sections that nobody here asks for, and that take long to unpack: places of local variables, macros, types apart.
-const UNUSED: [SectionId; 5] = [
+/// Sections that nobody here asks for, and that take long to unpack: places of local variables, macros.
+const UNUSED: [SectionId; 4] = [
     SectionId::DebugLoc,
     SectionId::DebugLocLists,
     SectionId::DebugMacinfo,
     SectionId::DebugMacro,
-    SectionId::DebugTypes,
 ];
 
 /// Reads the DWARF of a file; none when it has none.

@@ -1,6 +1,7 @@
 //! From a value to its parts: what `a.b->c[3]` means.
 
 use super::{
+    context::Context,
     show::Printer,
     types::{Kind, Step},
 };
@@ -102,7 +103,7 @@ impl Printer<'_> {
             .map(|(_, member)| member)
             .find(|member| member.name.as_deref() == Some(name));
         if let Some(member) = own.or(variant) {
-            return Some(part(place, member));
+            return part(self.cx, place, member);
         }
         let is_open = |member: &&TypeMember<Kind>| {
             member
@@ -112,7 +113,7 @@ impl Printer<'_> {
         };
         let mut inner = members.iter().filter(is_open).filter(|_| depth < 8);
         inner.find_map(|member| {
-            let place = part(place, member);
+            let place = part(self.cx, place, member)?;
             let Shape::Struct {
                 members, variants, ..
             } = self.cx.resolved(&place.kind)?.shape
@@ -124,14 +125,22 @@ impl Printer<'_> {
     }
 }
 
-/// Where a member of a value is.
-pub fn part(place: &Place, member: &TypeMember<Kind>) -> Place {
-    let at = place.at.wrapping_add(member.offset);
-    Place {
+/// Where a member of a value is; none for a virtual base class where the value does not say.
+pub fn part(cx: &Context<'_>, place: &Place, member: &TypeMember<Kind>) -> Option<Place> {
+    let offset = match member.below {
+        None => member.offset,
+        Some(below) => {
+            let memory = &cx.target.memory;
+            let table = memory.read_u64(place.at)?;
+            memory.read_u64(table.wrapping_sub(below))?
+        }
+    };
+    let at = place.at.wrapping_add(offset);
+    Some(Place {
         kind: member.of.clone(),
         at,
         bits: member
             .bits
             .map(|(first, count)| (first.wrapping_sub(member.offset.wrapping_mul(8)) & 7, count)),
-    }
+    })
 }

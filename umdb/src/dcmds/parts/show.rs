@@ -161,13 +161,23 @@ impl<'a> Printer<'a> {
     ) {
         let mut end = 0;
         for member in members {
+            let name = member.name.as_deref().unwrap_or("");
+            let Some(part) = part(self.cx, place, member) else {
+                self.line(
+                    indent,
+                    Some((place, name)),
+                    "<virtual base class: where it is cannot be read>",
+                    None,
+                );
+                continue;
+            };
+            let start = part.at.wrapping_sub(place.at);
             if self.style.holes && !is_union && member.bits.is_none() {
-                self.hole(end, member.offset, indent);
+                self.hole(end, start, indent);
             }
             let size = self.cx.type_size(&member.of).unwrap_or(0);
-            end = end.max(member.offset.saturating_add(size));
-            let name = member.name.as_deref().unwrap_or("");
-            self.value(name, &part(place, member), indent, depth);
+            end = end.max(start.saturating_add(size));
+            self.value(name, &part, indent, depth);
         }
         if let Some(size) = of.size.filter(|_| self.style.holes && !is_union) {
             self.hole(end, size, indent);
@@ -196,7 +206,9 @@ impl<'a> Printer<'a> {
         depth: u64,
     ) {
         let discriminant = variants.discriminant.as_ref();
-        let tag = discriminant.and_then(|member| self.number(&part(place, member)));
+        let tag = discriminant
+            .and_then(|member| part(self.cx, place, member))
+            .and_then(|part| self.number(&part));
         let of_tag = variants
             .list
             .iter()
@@ -207,8 +219,9 @@ impl<'a> Printer<'a> {
             return self.line(indent, Some((place, name)), &text, tag);
         };
         let variant = member.name.as_deref().unwrap_or("?");
-        let inner = part(place, member);
-        let Some(found) = self.cx.resolved(&inner.kind) else {
+        let inner = part(self.cx, place, member);
+        let found = inner.and_then(|inner| Some((self.cx.resolved(&inner.kind)?, inner)));
+        let Some((found, inner)) = found else {
             return self.line(indent, Some((place, name)), variant, tag);
         };
         let (Shape::Struct { members: own, .. }, all) = (&found.shape, members) else {
@@ -413,9 +426,10 @@ impl<'a> Printer<'a> {
         let found = self.cx.resolved(&place.kind).filter(|_| depth < 8)?;
         match found.shape {
             Shape::Pointer(_) => self.number(place),
-            Shape::Struct { members, .. } => members
-                .iter()
-                .find_map(|member| self.first_pointer(&part(place, member), depth + 1)),
+            Shape::Struct { members, .. } => members.iter().find_map(|member| {
+                let part = part(self.cx, place, member)?;
+                self.first_pointer(&part, depth + 1)
+            }),
             _ => None,
         }
     }

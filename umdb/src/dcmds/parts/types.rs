@@ -2,8 +2,11 @@
 
 use umem_layout::STRUCTS;
 
-use super::context::{Context, Error};
-use crate::symbols::{Encoding, Shape, Type, TypeId, TypeMember};
+use super::{
+    args::Dcmd,
+    context::{Context, Error},
+};
+use crate::symbols::{Encoding, Shape, Type, TypeId, TypeMember, normal_type_name};
 
 /// A type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub enum Kind {
     Unsigned(u64),
     /// A character.
     Character,
+    /// One of [`NUMBERS`].
+    Number(usize),
+    /// Nothing: what `void *` points to.
+    Void,
     /// Elements in a row.
     Array(Box<Kind>, u64),
     /// The address of something.
@@ -94,6 +101,15 @@ impl Context<'_> {
                 Some(plain(&name, *size, Encoding::Unsigned))
             }
             Kind::Character => Some(plain("char", 1, Encoding::Character)),
+            Kind::Number(index) => {
+                let (name, size, encoding) = NUMBERS.get(*index)?;
+                Some(plain(name, *size, *encoding))
+            }
+            Kind::Void => Some(Type {
+                name: Some("void".to_owned()),
+                size: None,
+                shape: Shape::Unknown,
+            }),
             Kind::Array(of, count) => Some(Type {
                 name: None,
                 size: self.type_size(of).and_then(|size| size.checked_mul(*count)),
@@ -116,6 +132,7 @@ impl Context<'_> {
             name: Some(field.name.to_owned()),
             offset: field.offset as u64,
             of: Kind::of_field(field.kind),
+            below: None,
             bits: None,
         });
         Some(Type {
@@ -211,20 +228,67 @@ impl Context<'_> {
     pub fn parse_type(&self, words: &[String]) -> Result<(Kind, usize), Error> {
         let taken = words_of_type(words);
         let text = words.get(..taken).unwrap_or_default().join(" ");
-        let name = text.trim_end_matches(['*', ' ']);
-        let stars = text[name.len()..].matches('*').count();
+        Ok((self.type_of_text(&text)?, taken))
+    }
+
+    /// A type as a C programmer writes it: `const char **`, `struct session *[3]`.
+    fn type_of_text(&self, text: &str) -> Result<Kind, Error> {
+        let text = text.trim();
+        if let Some(inner) = text.strip_suffix('*') {
+            return Ok(Kind::Pointer(Box::new(self.type_of_text(inner)?)));
+        }
+        if let Some((inner, counts)) = array(text) {
+            let of = self.type_of_text(inner)?;
+            let array = |of, &count: &u64| Kind::Array(Box::new(of), count);
+            return Ok(counts.iter().rev().fold(of, array));
+        }
+        for word in QUALIFIERS {
+            let before = text
+                .strip_suffix(word)
+                .filter(|rest| rest.ends_with([' ', '*']));
+            let behind = text.strip_prefix(word).filter(|rest| rest.starts_with(' '));
+            if let Some(rest) = before.or(behind) {
+                return self.type_of_text(rest);
+            }
+        }
+        self.type_named(text)
+    }
+
+    fn type_named(&self, name: &str) -> Result<Kind, Error> {
+        if name.is_empty() {
+            return Err(Error::failed("expected the name of a type"));
+        }
+        if name == "void" {
+            return Ok(Kind::Void);
+        }
         let dwarf = |id: Option<TypeId>| id.map(Kind::Dwarf);
-        let found = dwarf(self.symbols.type_in_program(name))
+        dwarf(self.symbols.type_in_program(name))
             .or_else(|| Kind::published(name))
-            .or_else(|| dwarf(self.symbols.type_in_libraries(name)));
-        let Some(found) = found else {
-            return Err(Error::with_hint(
-                format!("failed to find type {name}: no type of that name"),
-                "types need the debug information of the program (built with -g, or its debug package)",
-            ));
-        };
-        let kind = (0..stars).fold(found, |kind, _| Kind::Pointer(Box::new(kind)));
-        Ok((kind, taken))
+            .or_else(|| Kind::number(name))
+            .or_else(|| dwarf(self.symbols.type_in_libraries(name)))
+            .ok_or_else(|| {
+                Error::with_hint(
+                    format!("failed to find type {name}: no type of that name"),
+                    "types need the debug information of the program (built with -g, or its debug package)",
+                )
+            })
+    }
+
+    /// The type before the operands of a command, and those.
+    ///
+    /// # Errors
+    /// When there is none; `what` says what was expected.
+    pub fn typed_operands<'w>(
+        &self,
+        dcmd: &Dcmd,
+        words: &'w [String],
+        what: &str,
+    ) -> Result<(Kind, &'w [String]), Error> {
+        if words.is_empty() {
+            return Err(dcmd.misused(format!("expected {what}")));
+        }
+        let (kind, taken) = self.parse_type(words)?;
+        Ok((kind, &words[taken..]))
     }
 
     /// The type of what is at an address: of a variable of the program, or of a structure of the allocator.
@@ -260,24 +324,98 @@ impl Context<'_> {
 /// Words that another one has to follow.
 const KEYWORDS: [&str; 4] = ["struct", "union", "enum", "class"];
 /// Words that make up the name of a number.
-const NUMBERS: [&str; 7] = [
+const WORDS: [&str; 7] = [
     "unsigned", "signed", "long", "short", "int", "char", "double",
 ];
+/// Words that change nothing of what is shown.
+const QUALIFIERS: [&str; 3] = ["const", "volatile", "restrict"];
+
+/// Numbers of C on x86-64 Linux, and those with names of their own, for programs whose debug information has none so
+/// called.
+const NUMBERS: &[(&str, u64, Encoding)] = &[
+    ("char", 1, Encoding::Character),
+    ("signed char", 1, Encoding::Signed),
+    ("unsigned char", 1, Encoding::Unsigned),
+    ("short", 2, Encoding::Signed),
+    ("unsigned short", 2, Encoding::Unsigned),
+    ("int", 4, Encoding::Signed),
+    ("signed", 4, Encoding::Signed),
+    ("unsigned int", 4, Encoding::Unsigned),
+    ("long", 8, Encoding::Signed),
+    ("unsigned long", 8, Encoding::Unsigned),
+    ("long long", 8, Encoding::Signed),
+    ("unsigned long long", 8, Encoding::Unsigned),
+    ("float", 4, Encoding::Float),
+    ("double", 8, Encoding::Float),
+    ("_Bool", 1, Encoding::Boolean),
+    ("bool", 1, Encoding::Boolean),
+    ("size_t", 8, Encoding::Unsigned),
+    ("ssize_t", 8, Encoding::Signed),
+    ("uintptr_t", 8, Encoding::Unsigned),
+    ("intptr_t", 8, Encoding::Signed),
+    ("uint8_t", 1, Encoding::Unsigned),
+    ("int8_t", 1, Encoding::Signed),
+    ("uint16_t", 2, Encoding::Unsigned),
+    ("int16_t", 2, Encoding::Signed),
+    ("uint32_t", 4, Encoding::Unsigned),
+    ("int32_t", 4, Encoding::Signed),
+    ("uint64_t", 8, Encoding::Unsigned),
+    ("int64_t", 8, Encoding::Signed),
+];
+
+impl Kind {
+    /// The number with a name, whose words may stand in any order.
+    fn number(name: &str) -> Option<Self> {
+        let wanted = normal_type_name(name.to_owned());
+        let is_it = |(known, _, _): &(&str, _, _)| normal_type_name((*known).to_owned()) == wanted;
+        NUMBERS.iter().position(is_it).map(Self::Number)
+    }
+}
+
+/// What stands before the numbers in brackets at the end of a type, and these.
+fn array(text: &str) -> Option<(&str, Vec<u64>)> {
+    let mut inner = text;
+    let mut counts = Vec::new();
+    while let Some((before, count)) = inner
+        .strip_suffix(']')
+        .and_then(|rest| rest.rsplit_once('['))
+    {
+        counts.push(crate::lang::parse_number(count.trim(), 10).ok()?);
+        inner = before.trim_end();
+    }
+    counts.reverse();
+    (!counts.is_empty() && !inner.is_empty()).then_some((inner, counts))
+}
 
 /// How many of the words are the name of a type.
 fn words_of_type(words: &[String]) -> usize {
-    let Some(first) = words.first() else { return 0 };
-    let mut taken = 1;
+    let is_qualifier = |word: &&String| QUALIFIERS.contains(&word.as_str());
+    let bare = |word: &str| word.trim_end_matches('*').len();
+    let before = words.iter().take_while(is_qualifier).count();
+    let Some(first) = words.get(before) else {
+        return words.len();
+    };
+    let mut taken = before + 1;
     if KEYWORDS.contains(&first.as_str()) {
-        taken = 2.min(words.len());
-    } else if NUMBERS.contains(&first.as_str()) {
-        taken = words
-            .iter()
-            .take_while(|word| NUMBERS.contains(&word.as_str()))
-            .count();
+        taken = (taken + 1).min(words.len());
+    } else {
+        // `unsigned long*`: a star ends the name.
+        let mut last = first;
+        while WORDS.contains(&last.as_str())
+            && let Some(next) = words.get(taken)
+            && WORDS.contains(&&next[..bare(next)])
+        {
+            last = next;
+            taken += 1;
+        }
     }
-    let is_star = |word: &&String| !word.is_empty() && word.chars().all(|c| c == '*');
-    taken + words[taken..].iter().take_while(is_star).count()
+    let is_behind = |word: &&String| {
+        let stars = word.trim_start_matches('*');
+        let is_array = stars.len() < word.len() && stars.starts_with('[');
+        let is_qualifier = QUALIFIERS.contains(&stars.trim_end_matches('*'));
+        !word.is_empty() && (stars.is_empty() || is_array || is_qualifier)
+    };
+    taken + words[taken..].iter().take_while(is_behind).count()
 }
 
 /// A step from a value to a part of it.
@@ -287,6 +425,14 @@ pub enum Step {
     Member(String),
     /// `[index]`.
     Index(u64),
+}
+
+/// The steps of an operand that names a member.
+///
+/// # Errors
+/// What is wrong with it, and how the command is typed.
+pub fn member_steps(dcmd: &Dcmd, text: &str) -> Result<Vec<Step>, Error> {
+    parse_steps(text).map_err(|what| dcmd.misused(what))
 }
 
 /// The steps in `a.b->c[3]`.
@@ -348,6 +494,43 @@ mod tests {
     }
 
     #[test]
+    fn types_are_spelled_as_in_c() {
+        use crate::{analysis::Cancel, heap::synthetic::victim, symbols::Symbols};
+        let (mut builder, _) = victim();
+        builder.publish();
+        let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+        let symbols = Symbols::new(&target);
+        let cx = Context::new(&target, &symbols, &heap, &cancel);
+        let named = |text: &str| {
+            let kind = cx.type_of_text(text).map_err(|error| error.to_string())?;
+            Ok::<_, String>((cx.type_name(&kind), cx.type_size(&kind)))
+        };
+        let is = |text: &str, name: &str, size: u64| {
+            assert_eq!(named(text), Ok((name.to_owned(), Some(size))), "{text}");
+        };
+        is("void*", "void *", 8);
+        is("  void  * ", "void *", 8);
+        is("char **", "char **", 8);
+        is("char* *", "char **", 8);
+        is("const char *const*", "char **", 8);
+        is("char const *", "char *", 8);
+        is("long unsigned int", "unsigned long", 8);
+        is("unsigned", "unsigned int", 4);
+        is("short int", "short", 2);
+        is("size_t", "size_t", 8);
+        is("unsigned char[3]", "unsigned char [3]", 3);
+        is("int *[0x10]", "int * [16]", 128);
+        assert_eq!(named("short [2][3]").map(|named| named.1), Ok(Some(12)));
+        is("struct Trailer *", "struct Trailer *", 8);
+        assert_eq!(named("void"), Ok(("void".to_owned(), None)));
+        for wrong in [
+            "", "*", "nothing", "struct", "int[", "int[x]", "[3]", "const", "const *",
+        ] {
+            assert!(named(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn words_of_a_type_are_counted() {
         let count = |text: &str| {
             let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
@@ -358,5 +541,13 @@ mod tests {
         assert_eq!(count("session x y"), 1);
         assert_eq!(count("struct"), 1);
         assert_eq!(count(""), 0);
+        assert_eq!(count("const char * const * x"), 5);
+        assert_eq!(count("char** name"), 1);
+        assert_eq!(count("unsigned long* long"), 2);
+        assert_eq!(count("struct session* * next"), 3);
+        assert_eq!(count("void *const x"), 2);
+        assert_eq!(count("struct session *[3] x"), 3);
+        assert_eq!(count("struct session [3]"), 2);
+        assert_eq!(count("const"), 1);
     }
 }

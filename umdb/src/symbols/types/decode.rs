@@ -4,11 +4,11 @@ use gimli::{
     AttributeValue, DW_AT_abstract_origin, DW_AT_bit_offset, DW_AT_bit_size, DW_AT_byte_size,
     DW_AT_const_value, DW_AT_count, DW_AT_data_bit_offset, DW_AT_data_member_location,
     DW_AT_declaration, DW_AT_discr, DW_AT_discr_value, DW_AT_encoding, DW_AT_external, DW_AT_name,
-    DW_AT_specification, DW_AT_type, DW_AT_upper_bound, DebugInfoOffset, DebuggingInformationEntry,
-    DwAt, Operation, Unit, UnitOffset, constants as tag,
+    DW_AT_signature, DW_AT_specification, DW_AT_type, DW_AT_upper_bound, DW_AT_virtuality,
+    DebuggingInformationEntry, DwAt, Operation, Unit, UnitOffset, constants as tag,
 };
 
-use super::{Encoding, Member, Shape, Type, Types, Variants};
+use super::{Encoding, Member, Shape, Type, Types, Variants, place_of};
 use crate::symbols::lines::Section;
 
 /// Most children of an entry that are looked at.
@@ -17,17 +17,21 @@ const CHILDREN_MAX: usize = 1 << 16;
 pub(super) type Entry = DebuggingInformationEntry<Section>;
 
 impl Types {
-    /// The type whose entry is at an offset of `.debug_info`; what it is made of are such offsets.
-    pub(in crate::symbols) fn at(&self, offset: u64) -> Option<Type<u64>> {
-        let unit = self.unit_of(offset)?;
-        let at = DebugInfoOffset(offset as usize).to_unit_offset(&unit.header)?;
+    /// The type whose entry is at a place; what it is made of are such places.
+    pub(in crate::symbols) fn at(&self, place: u64) -> Option<Type<u64>> {
+        let (unit, at) = self.locate(place)?;
         let entry = unit.entry(at).ok()?;
+        // A declaration of what has a unit of its own.
+        if let Some(place) = self.reference(unit, &entry, DW_AT_signature) {
+            let (unit, at) = self.locate(place)?;
+            return Some(self.decode(unit, &unit.entry(at).ok()?));
+        }
         Some(self.decode(unit, &entry))
     }
 
     fn decode(&self, unit: &Unit<Section>, entry: &Entry) -> Type<u64> {
         let size = number(entry, DW_AT_byte_size);
-        let target = || reference(unit, entry, DW_AT_type);
+        let target = || self.reference(unit, entry, DW_AT_type);
         let pointer_size = u64::from(unit.header.address_size());
         let name = self.name(unit, entry);
         let plain = |shape| Type {
@@ -72,12 +76,21 @@ impl Types {
         }
         let origin = [DW_AT_specification, DW_AT_abstract_origin]
             .into_iter()
-            .find_map(|at| reference(unit, entry, at))?;
-        let unit = self.unit_of(origin)?;
-        let at = DebugInfoOffset(origin as usize).to_unit_offset(&unit.header)?;
+            .find_map(|at| self.reference(unit, entry, at))?;
+        let (unit, at) = self.locate(origin)?;
         let value = unit.entry(at).ok()?.attr_value(DW_AT_name)?;
         let text = self.dwarf.attr_string(unit, value).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The place to which an attribute leads.
+    pub(super) fn reference(&self, unit: &Unit<Section>, entry: &Entry, at: DwAt) -> Option<u64> {
+        match entry.attr_value(at)? {
+            AttributeValue::UnitRef(offset) => Some(place_of(&unit.header, offset)),
+            AttributeValue::DebugInfoRef(offset) => Some(offset.0 as u64),
+            AttributeValue::DebugTypesRef(signature) => self.signed(signature.0),
+            _ => None,
+        }
     }
 
     /// Calls `each` with the children of an entry.
@@ -149,7 +162,7 @@ impl Types {
         if is_set(entry, DW_AT_external) || is_set(entry, DW_AT_declaration) {
             return None;
         }
-        let of = reference(unit, entry, DW_AT_type)?;
+        let of = self.reference(unit, entry, DW_AT_type)?;
         let offset = offset(unit, entry)?;
         let bits = number(entry, DW_AT_bit_size)
             .map(|size| (self.bit_offset(entry, offset, of, size), size));
@@ -157,6 +170,7 @@ impl Types {
             name: self.name(unit, entry),
             offset: bits.map_or(offset, |(at, _)| at / 8),
             of,
+            below: None,
             bits,
         })
     }
@@ -184,19 +198,29 @@ impl Types {
 
     /// The part of a value that its base class makes.
     fn base(&self, unit: &Unit<Section>, entry: &Entry) -> Option<Member<u64>> {
-        let of = reference(unit, entry, DW_AT_type)?;
+        let of = self.reference(unit, entry, DW_AT_type)?;
         let name = self.at(of)?.name?;
+        let is_virtual = matches!(
+            entry.attr_value(DW_AT_virtuality),
+            Some(AttributeValue::Virtuality(tag::DW_VIRTUALITY_virtual))
+        );
+        let (offset, below) = if is_virtual {
+            (0, Some(below_table(unit, entry)?))
+        } else {
+            (offset(unit, entry)?, None)
+        };
         Some(Member {
             name: Some(format!("<{name}>")),
-            offset: offset(unit, entry)?,
+            offset,
             of,
+            below,
             bits: None,
         })
     }
 
     fn variants(&self, unit: &Unit<Section>, entry: &Entry) -> Variants<u64> {
-        let discriminant = reference(unit, entry, DW_AT_discr).and_then(|at| {
-            let at = DebugInfoOffset(at as usize).to_unit_offset(&unit.header)?;
+        let discriminant = self.reference(unit, entry, DW_AT_discr).and_then(|place| {
+            let (unit, at) = self.locate(place)?;
             self.member(unit, &unit.entry(at).ok()?)
         });
         let mut places = Vec::new();
@@ -234,17 +258,6 @@ impl Types {
     }
 }
 
-/// The offset in `.debug_info` to which an attribute leads.
-pub(super) fn reference(unit: &Unit<Section>, entry: &Entry, at: DwAt) -> Option<u64> {
-    match entry.attr_value(at)? {
-        AttributeValue::UnitRef(offset) => offset
-            .to_debug_info_offset(&unit.header)
-            .map(|DebugInfoOffset(at)| at as u64),
-        AttributeValue::DebugInfoRef(DebugInfoOffset(at)) => Some(at as u64),
-        _ => None,
-    }
-}
-
 /// An attribute as a number without sign.
 pub(super) fn number(entry: &Entry, at: DwAt) -> Option<u64> {
     let value = entry.attr_value(at)?;
@@ -269,6 +282,31 @@ fn offset(unit: &Unit<Section>, entry: &Entry) -> Option<u64> {
             }
         }
         Some(_) => number(entry, DW_AT_data_member_location),
+    }
+}
+
+/// For a virtual base class: how far below the table of its class the offset of the base stands. All compilers that follow
+/// the Itanium ABI write the same six operations: the first word of the value, less a number, is where to read what is to
+/// be added.
+fn below_table(unit: &Unit<Section>, entry: &Entry) -> Option<u64> {
+    let AttributeValue::Exprloc(expression) = entry.attr_value(DW_AT_data_member_location)? else {
+        return None;
+    };
+    let mut operations = expression.operations(unit.encoding());
+    let mut all = Vec::new();
+    while let Some(operation) = operations.next().ok()?.filter(|_| all.len() < 7) {
+        all.push(operation);
+    }
+    match all[..] {
+        [
+            Operation::Pick { index: 0 },
+            Operation::Deref { .. },
+            Operation::UnsignedConstant { value },
+            Operation::Minus,
+            Operation::Deref { .. },
+            Operation::Plus,
+        ] => Some(value),
+        _ => None,
     }
 }
 

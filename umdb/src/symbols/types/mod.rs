@@ -12,16 +12,17 @@ use std::{
     sync::Arc,
 };
 
-use gimli::{DebugInfoOffset, Unit, UnitHeader};
+use gimli::{Unit, UnitHeader, UnitOffset, UnitType};
 
 use super::lines::{Dwarf, Section};
+pub use search::normal;
 
 /// A type of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypeId {
     /// Index of the module in [`super::Symbols`].
     pub(super) module: u32,
-    /// Offset of its entry in `.debug_info`.
+    /// Where its entry is, see [`place_of`].
     pub(super) offset: u64,
 }
 
@@ -94,6 +95,9 @@ pub struct Member<R> {
     pub offset: u64,
     /// Its type.
     pub of: R,
+    /// Of a virtual base class, which stands where the value itself says: bytes below the table that its first
+    /// word leads to, where the offset is that counts instead of `offset`.
+    pub below: Option<u64>,
     /// For a bitfield: bits from the start of the structure, and how many.
     pub bits: Option<(u64, u64)>,
 }
@@ -113,6 +117,7 @@ impl<R> Member<R> {
             name: self.name,
             offset: self.offset,
             of: make(self.of),
+            below: self.below,
             bits: self.bits,
         }
     }
@@ -168,14 +173,38 @@ pub(super) struct Types {
     units: Vec<(UnitHeader<Section>, Lazy)>,
     /// What was found by name.
     found: RefCell<HashMap<String, Option<u64>>>,
+    /// Where the types are that are named by a signature, read when first needed.
+    signatures: OnceCell<HashMap<u64, u64>>,
     /// Types of variables by address, read when first needed.
     variables: OnceCell<HashMap<u64, u64>>,
 }
 
+/// Set in places that are in `.debug_types`.
+const IN_TYPES: u64 = 1 << 62;
+
+/// Where an entry is: its offset in `.debug_info`, or with [`IN_TYPES`] that in `.debug_types`.
+fn place_of(header: &UnitHeader<Section>, at: UnitOffset) -> u64 {
+    start_of(header).saturating_add(at.0 as u64)
+}
+
+fn start_of(header: &UnitHeader<Section>) -> u64 {
+    let in_types = header.debug_types_offset();
+    let in_types = in_types.map(|offset| IN_TYPES | offset.0 as u64);
+    in_types.unwrap_or_else(|| {
+        header
+            .debug_info_offset()
+            .map_or(0, |offset| offset.0 as u64)
+    })
+}
+
 impl Types {
     pub(super) fn new(dwarf: Arc<Dwarf>) -> Self {
-        let mut headers = dwarf.units();
         let mut units = Vec::new();
+        let mut headers = dwarf.units();
+        while let Ok(Some(header)) = headers.next() {
+            units.push((header, OnceCell::new()));
+        }
+        let mut headers = dwarf.type_units();
         while let Ok(Some(header)) = headers.next() {
             units.push((header, OnceCell::new()));
         }
@@ -183,6 +212,7 @@ impl Types {
             dwarf,
             units,
             found: RefCell::default(),
+            signatures: OnceCell::new(),
             variables: OnceCell::new(),
         }
     }
@@ -193,16 +223,29 @@ impl Types {
             .as_ref()
     }
 
-    /// The unit that holds an offset in `.debug_info`.
-    fn unit_of(&self, offset: u64) -> Option<&Unit<Section>> {
-        let starts = |header: &UnitHeader<Section>| {
-            header
-                .debug_info_offset()
-                .map_or(0, |DebugInfoOffset(at)| at)
-        };
+    /// The unit that holds a place, and where it is there.
+    fn locate(&self, place: u64) -> Option<(&Unit<Section>, UnitOffset)> {
         let after = self
             .units
-            .partition_point(|(header, _)| starts(header) as u64 <= offset);
-        self.unit(after.checked_sub(1)?)
+            .partition_point(|(header, _)| start_of(header) <= place);
+        let unit = self.unit(after.checked_sub(1)?)?;
+        let at = place.checked_sub(start_of(&unit.header))?;
+        let at = UnitOffset(usize::try_from(at).ok()?);
+        at.is_in_bounds(&unit.header).then_some((unit, at))
+    }
+
+    /// The place of the type with a signature.
+    fn signed(&self, signature: u64) -> Option<u64> {
+        let signatures = self.signatures.get_or_init(|| {
+            let of_unit = |(header, _): &(UnitHeader<Section>, Lazy)| match header.type_() {
+                UnitType::Type {
+                    type_signature,
+                    type_offset,
+                } => Some((type_signature.0, place_of(header, type_offset))),
+                _ => None,
+            };
+            self.units.iter().filter_map(of_unit).collect()
+        });
+        signatures.get(&signature).copied()
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use gimli::{
-    AttributeValue, DW_AT_declaration, DW_AT_location, DW_AT_type, DebugInfoOffset,
-    EntriesTreeNode, Operation, Unit, UnitOffset, constants as tag,
+    AttributeValue, DW_AT_declaration, DW_AT_location, DW_AT_signature, DW_AT_type,
+    EntriesTreeNode, Operation, Unit, UnitType, constants as tag,
 };
 
 use super::{
     Types,
-    decode::{Entry, is_set, reference},
+    decode::{Entry, is_set},
+    place_of,
 };
 use crate::symbols::lines::Section;
 
@@ -81,7 +82,8 @@ fn parts(name: &str) -> Vec<String> {
 }
 
 /// Words of a name in one order: `unsigned long` and `long unsigned int` are the same.
-fn normal(name: String) -> String {
+#[must_use]
+pub fn normal(name: String) -> String {
     const WORDS: [&str; 6] = ["unsigned", "signed", "long", "short", "int", "char"];
     let mut words: Vec<&str> = name.split_whitespace().collect();
     if words.len() < 2 || !words.iter().all(|word| WORDS.contains(word)) {
@@ -112,7 +114,7 @@ fn kind(entry: &Entry) -> Option<Option<&'static str>> {
 }
 
 impl Types {
-    /// The offset of the type with a name. A name without namespaces is found in any.
+    /// The place of the type with a name. A name without namespaces is found in any.
     pub(in crate::symbols) fn named(&self, name: &str) -> Option<u64> {
         if let Some(&known) = self.found.borrow().get(name) {
             return known;
@@ -140,14 +142,15 @@ impl Types {
             let entry = child.entry();
             let is_namespace = entry.tag() == tag::DW_TAG_namespace;
             let kind = kind(entry);
-            if (kind.is_none() && !is_namespace) || is_set(entry, DW_AT_declaration) {
+            if kind.is_none() && !is_namespace {
                 continue;
             }
             let name = self.name(unit, entry).unwrap_or_default();
             if let Some(keyword) = kind
                 && wanted.is(keyword, &name, outer)
+                && let Some(place) = self.definition(unit, entry)
             {
-                return offset_of(unit, entry.offset());
+                return Some(place);
             }
             if entry.has_children() && outer.len() < DEPTH_MAX {
                 outer.push(name);
@@ -161,7 +164,25 @@ impl Types {
         None
     }
 
-    /// The offset of the type of the variable at an address, as the file counts it.
+    /// Where a type is defined: here, or for a declaration in the unit that its signature names. A unit of one type declares
+    /// the namespaces that it stands in and, within these, the type.
+    fn definition(&self, unit: &Unit<Section>, entry: &Entry) -> Option<u64> {
+        let here = place_of(&unit.header, entry.offset());
+        if !is_set(entry, DW_AT_declaration) {
+            return Some(here);
+        }
+        if let Some(place) = self.reference(unit, entry, DW_AT_signature) {
+            return Some(place);
+        }
+        let UnitType::Type { type_offset, .. } = unit.header.type_() else {
+            return None;
+        };
+        let defined = unit.entry(type_offset).ok()?;
+        let declared = self.reference(unit, &defined, gimli::DW_AT_specification);
+        (declared == Some(here)).then(|| place_of(&unit.header, type_offset))
+    }
+
+    /// The place of the type of the variable at an address, as the file counts it.
     pub(in crate::symbols) fn of_variable(&self, address: u64) -> Option<u64> {
         let variables = self.variables.get_or_init(|| {
             let mut variables = HashMap::new();
@@ -193,15 +214,14 @@ impl Types {
 
     /// The type of a variable, which its definition may have from its declaration.
     fn declared_type(&self, unit: &Unit<Section>, entry: &Entry, depth: u32) -> Option<u64> {
-        if let Some(of) = reference(unit, entry, DW_AT_type) {
+        if let Some(of) = self.reference(unit, entry, DW_AT_type) {
             return Some(of);
         }
         let at = [gimli::DW_AT_specification, gimli::DW_AT_abstract_origin]
             .into_iter()
-            .find_map(|at| reference(unit, entry, at))
+            .find_map(|at| self.reference(unit, entry, at))
             .filter(|_| depth < 4)?;
-        let unit = self.unit_of(at)?;
-        let at = DebugInfoOffset(at as usize).to_unit_offset(&unit.header)?;
+        let (unit, at) = self.locate(at)?;
         self.declared_type(unit, &unit.entry(at).ok()?, depth + 1)
     }
 
@@ -217,11 +237,6 @@ impl Types {
         };
         operations.next().ok()?.is_none().then_some(address)
     }
-}
-
-fn offset_of(unit: &Unit<Section>, at: UnitOffset) -> Option<u64> {
-    at.to_debug_info_offset(&unit.header)
-        .map(|DebugInfoOffset(at)| at as u64)
 }
 
 #[cfg(test)]
