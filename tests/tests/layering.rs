@@ -13,10 +13,11 @@ use umem_tests::artifacts::workspace;
 const UMDB: [&str; 10] = [
     "target", "symbols", "layout", "heap", "analysis", "walkers", "lang", "dcmds", "exec", "front",
 ];
-/// Leaves: `report` uses nothing, `render` reads only `report`, and only `front` prints through it.
+/// Leaves: `report` uses nothing, `render` reads only `report`, and `front` prints through it, and `exec` hands text
+/// down a pipe.
 const UMDB_LEAVES: [(&str, &[&str], &[&str]); 2] = [
     ("report", &[], &["dcmds", "exec", "front", "render"]),
-    ("render", &["report"], &["front"]),
+    ("render", &["report"], &["exec", "front"]),
 ];
 /// Folders of `allocator/src` from the bottom to the top. Those of one row know each other.
 const ALLOCATOR: [&[&str]; 7] = [

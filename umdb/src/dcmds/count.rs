@@ -7,6 +7,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     name: "count",
     group: Group::Pipes,
     address: Address::Optional,
+    pipes: Some("the number"),
     summary: "count the addresses of a pipe",
     help: HELP,
     see: &["head", "sort"],
@@ -31,7 +32,10 @@ impl Filter for Count {
     fn finish(&mut self, _: &Context<'_>) -> Result<Report, Error> {
         let mut report = Report::default();
         let sentence = Sentence::new().value("count", Cell::Count(self.0));
-        report.push(List::one("count", sentence));
+        report.push(List {
+            piped: "count",
+            ..List::one("count", sentence)
+        });
         Ok(report)
     }
 }

@@ -35,7 +35,7 @@ double quotes is shown as it is. / without letters is /X, then an instruction.
     > 0t1000=X
 
 When dot was 7f00 before, +/K shows what lies behind what was shown last. In a pipe
-the numbers are handed on:
+the numbers are handed on; of letters that show text each line is an expression:
 
     > umem_alloc_64,2/K | ::whatis";
 
@@ -70,21 +70,16 @@ const COUNT_MAX: u64 = 1 << 20;
 /// Whether a format is one.
 ///
 /// # Errors
-/// For the first letter that is none, or that gives no number where a pipe needs one.
-pub fn check(sign: char, format: &str, is_piped: bool) -> Result<(), Error> {
-    let items = parse(sign, format).map_err(Error::failed)?;
-    let words = items.iter().find_map(|item| match item {
-        Item::Text(text) => Some(format!("\"{text}\"")),
-        Item::Letter(format) if !format.kind.gives_number() => Some(format.letter.to_string()),
-        Item::Letter(_) => None,
-    });
-    match words.filter(|_| is_piped) {
-        Some(words) => Err(Error::with_hint(
-            format!("{sign}{format}: {words} gives no number for the pipe"),
-            "letters such as K X D p do",
-        )),
-        None => Ok(()),
-    }
+/// For the first letter that is none.
+pub fn check(sign: char, format: &str) -> Result<(), Error> {
+    parse(sign, format).map(drop).map_err(Error::failed)
+}
+
+/// Whether all that a format shows are numbers, which a pipe can hand on.
+#[must_use]
+pub fn gives_numbers(sign: char, format: &str) -> bool {
+    let gives = |item: &Item| matches!(item, Item::Letter(format) if format.kind.gives_number());
+    parse(sign, format).is_ok_and(|items| items.iter().all(gives))
 }
 
 /// Shows memory from an address on (dot where there is none), or the address itself. Sets the increment to the bytes that

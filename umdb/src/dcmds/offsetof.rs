@@ -6,7 +6,7 @@ use super::{
         places::Place,
         scalars::Style,
         show::Printer,
-        types::{Step, parse_steps},
+        types::{Step, member_steps},
     },
 };
 use crate::report::{Cell, List, Report, Sentence};
@@ -15,6 +15,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     name: "offsetof",
     group: Group::Addresses,
     address: Address::Forbidden,
+    pipes: Some("the offset"),
     operands: "type member",
     summary: "print the offset of a member in its structure",
     help: HELP,
@@ -32,15 +33,12 @@ as hexadecimal numbers. A bitfield is shown with the number of its first bit.
     > ::offsetof Cache name";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    let words = &invocation.operands;
-    if words.is_empty() {
-        return Err(DCMD.misused("expected a type and a member"));
-    }
-    let (kind, taken) = cx.parse_type(words)?;
-    let [member] = &words[taken..] else {
-        return Err(DCMD.misused("expected a type and one member"));
+    const EXPECTED: &str = "a type and one member";
+    let (kind, rest) = cx.typed_operands(&DCMD, &invocation.operands, EXPECTED)?;
+    let [member] = rest else {
+        return Err(DCMD.misused(format!("expected {EXPECTED}")));
     };
-    let steps = parse_steps(member).map_err(|what| DCMD.misused(what))?;
+    let steps = member_steps(&DCMD, member)?;
     let follows = member.contains("->");
     if follows || !matches!(steps.first(), Some(Step::Member(_))) {
         return Err(DCMD.misused(format!("{member} is no member of one structure")));
@@ -68,7 +66,10 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             .words(format!(", sizeof (...->{member}) = {size:#x}"))
             .hidden("bytes", Cell::Bytes(size));
     }
-    Ok(Report::of(List::one("offset", sentence)))
+    Ok(Report::of(List {
+        piped: "offset",
+        ..List::one("offset", sentence)
+    }))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     name: "sizeof",
     group: Group::Addresses,
     address: Address::Forbidden,
+    pipes: Some("the size"),
     operands: "type",
     summary: "print the size of a type",
     help: HELP,
@@ -23,11 +24,8 @@ publishes.
     > ::sizeof struct session";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
-    if invocation.operands.is_empty() {
-        return Err(DCMD.misused("expected a type"));
-    }
-    let (kind, taken) = cx.parse_type(&invocation.operands)?;
-    if let Some(word) = invocation.operands.get(taken) {
+    let (kind, rest) = cx.typed_operands(&DCMD, &invocation.operands, "a type")?;
+    if let Some(word) = rest.first() {
         return Err(DCMD.misused(format!("unexpected argument \"{word}\"")));
     }
     let name = cx.type_name(&kind);
@@ -39,7 +37,10 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         .value("type", Cell::text(name))
         .words(format!(") = {size:#x}"))
         .hidden("bytes", Cell::Bytes(size));
-    Ok(Report::of(List::one("size", sentence)))
+    Ok(Report::of(List {
+        piped: "bytes",
+        ..List::one("size", sentence)
+    }))
 }
 
 #[cfg(test)]

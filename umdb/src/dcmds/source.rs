@@ -12,6 +12,7 @@ pub(super) const DCMD: Dcmd = Dcmd {
     name: "source",
     group: Group::Session,
     address: Address::Optional,
+    pipes: Some("what the commands hand on"),
     operands: "file",
     completes: Completes::Files,
     summary: "run the commands of a file",

@@ -49,6 +49,9 @@ Sources are asked in turn, and the first that knows the address answers; with -a
 all do, so that a buffer is also shown as part of its arenas and of its mapping.";
 
 fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
+    if invocation.is_piped {
+        return Err(DCMD.misused("it cannot be output into a pipe"));
+    }
     let address = invocation.address.unwrap_or_default();
     let mut report = Report::default();
     let mut known = 0;

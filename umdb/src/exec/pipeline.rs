@@ -3,6 +3,8 @@
 //! ```text
 //! first ── emit ──> filter ── emit ──> last ── emit, show ──> tail (the output, or the command that runs us)
 //! ```
+//!
+//! A command that hands on no addresses of its own shows its text to the next one: each line of it is an expression.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +14,8 @@ use std::{
 use super::{Session, failed, unknown};
 use crate::{
     dcmds::{self, Address, Context, Dcmd, Error, Filter, Host, Invocation, Run},
-    lang::{Stage, Verb, Word, evaluate},
+    lang::{Stage, Verb, Word, evaluate, parse_expression_text},
+    render::TextWriter,
     report::Report,
 };
 
@@ -21,6 +24,8 @@ const COUNT_MAX: u64 = 1 << 24;
 
 /// What stands behind the last command.
 pub(super) trait Tail {
+    /// Whether another command gets what is handed on: then only addresses are.
+    fn is_pipe(&self) -> bool;
     /// Takes an address that no command took.
     fn take_address(&self, address: u64) -> Result<(), Error>;
     /// Takes a report.
@@ -47,6 +52,16 @@ struct Link<'p> {
     invocation: Option<Invocation>,
     filter: RefCell<Option<Box<dyn Filter>>>,
     has_run: Cell<bool>,
+    /// Its text so far, when that is what goes down the pipe.
+    text: RefCell<PipedText>,
+}
+
+/// Text on its way to a command that takes addresses.
+#[derive(Default)]
+struct PipedText {
+    writer: TextWriter,
+    /// Lines that were taken.
+    lines: usize,
 }
 
 /// What a command does.
@@ -66,9 +81,10 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     ) -> Result<Option<Self>, Error> {
         let mut links = Vec::with_capacity(stages.len());
         for (index, stage) in stages.iter().enumerate() {
-            let is_piped = index + 1 < stages.len();
-            let link = Link::new(session, stage, is_piped)?;
-            link.check_place(index > 0, is_piped)?;
+            let link = Link::new(session, stage)?;
+            if index > 0 {
+                link.check_fed()?;
+            }
             links.push(link);
         }
         Ok((!links.is_empty()).then_some(Self {
@@ -210,11 +226,47 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     fn pass(&self, index: usize, value: u64) -> Result<(), Error> {
         if index + 1 < self.links.len() {
             self.feed(index + 1, value)
-        } else if index > 0 && matches!(self.links[index].action, Action::Value) {
+        } else if matches!(self.links[index].action, Action::Value)
+            && (index > 0 || self.tail.is_pipe())
+        {
             self.tail.take_address(value)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether what a command hands on goes to another one.
+    fn is_piped(&self, index: usize) -> bool {
+        index + 1 < self.links.len() || self.tail.is_pipe()
+    }
+
+    /// Hands on the value of each line of what a command shows.
+    fn emit_text(&self, index: usize, part: &Report) -> Result<(), Error> {
+        let link = &self.links[index];
+        let text = link.text.borrow_mut().writer.write(part);
+        for line in text.lines() {
+            let place = {
+                let mut piped = link.text.borrow_mut();
+                piped.lines += 1;
+                format!(
+                    "on line {} of the output of {}",
+                    piped.lines,
+                    link.stage.name()
+                )
+            };
+            if line.trim().is_empty() {
+                continue;
+            }
+            let radix = self.session.state().radix.get();
+            let expression = parse_expression_text(line, radix).map_err(|error| Error::Usage {
+                what: format!("{error} {place}"),
+                hint: "the command behind a pipe takes addresses: one expression a line".to_owned(),
+            })?;
+            let value = evaluate(&expression, self.session)
+                .map_err(|error| Error::failed(format!("{error} {place}")))?;
+            self.host(index).emit(value)?;
+        }
+        Ok(())
     }
 
     fn is_in_loop(&self, index: usize) -> bool {
@@ -239,7 +291,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         };
         dcmd.check_address(invocation.address)?;
         invocation.count = count;
-        invocation.is_piped = index + 1 < self.links.len();
+        invocation.is_piped = self.is_piped(index);
         invocation.in_loop = self.is_in_loop(index);
         invocation.is_first = !link.has_run.get();
         let host = self.host(index);
@@ -286,7 +338,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 }
 
 impl<'p> Link<'p> {
-    fn new(session: &Session<'_>, stage: &'p Stage, is_piped: bool) -> Result<Self, Error> {
+    fn new(session: &Session<'_>, stage: &'p Stage) -> Result<Self, Error> {
         let action = match &stage.verb {
             Verb::Dcmd(name) => {
                 let bare = dcmds::without_module(name)?;
@@ -301,7 +353,7 @@ impl<'p> Link<'p> {
                     )
                 })?,
             Verb::Format(sign, format) => {
-                dcmds::formats::check(*sign, format, is_piped)?;
+                dcmds::formats::check(*sign, format)?;
                 Action::Format(*sign, format.clone())
             }
             Verb::Assign(name, width) => Action::Assign(name.clone(), *width),
@@ -313,6 +365,7 @@ impl<'p> Link<'p> {
             invocation: None,
             filter: RefCell::default(),
             has_run: Cell::new(false),
+            text: RefCell::default(),
         };
         let is_constant = !stage
             .words
@@ -354,16 +407,19 @@ impl<'p> Link<'p> {
         }
     }
 
-    /// Whether it may stand behind a pipe or before one.
-    fn check_place(&self, is_fed: bool, is_piped: bool) -> Result<(), Error> {
+    /// Whether its text goes down a pipe, for it hands on no addresses.
+    fn hands_text(&self) -> bool {
         match &self.action {
-            Action::Dcmd(dcmd, _) if is_piped && dcmd.pipes.is_none() => {
-                Err(Error::failed(format!(
-                    "{}: its output cannot go into a pipe (column {})",
-                    dcmd.name, self.stage.column
-                )))
-            }
-            Action::Dcmd(dcmd, _) if is_fed && dcmd.address == Address::Forbidden => {
+            Action::Dcmd(dcmd, _) => dcmd.pipes.is_none(),
+            Action::Format(sign, format) => !dcmds::formats::gives_numbers(*sign, format),
+            Action::Assign(..) | Action::Value => false,
+        }
+    }
+
+    /// Whether it may stand behind a pipe.
+    fn check_fed(&self) -> Result<(), Error> {
+        match &self.action {
+            Action::Dcmd(dcmd, _) if dcmd.address == Address::Forbidden => {
                 Err(dcmd.misused("it takes no addresses from a pipe"))
             }
             _ => Ok(()),
@@ -378,6 +434,10 @@ struct StageHost<'h, 'p, 'a> {
 }
 
 impl Tail for StageHost<'_, '_, '_> {
+    fn is_pipe(&self) -> bool {
+        self.pipeline.is_piped(self.index)
+    }
+
     fn take_address(&self, address: u64) -> Result<(), Error> {
         self.emit(address)
     }
@@ -387,7 +447,7 @@ impl Tail for StageHost<'_, '_, '_> {
     }
 
     fn through_shell(&self, command: &str, shell: &str, run: Runs<'_>) -> Result<(), Error> {
-        if self.index + 1 < self.pipeline.links.len() {
+        if self.is_pipe() {
             return Err(Error::failed(format!(
                 "! {shell}: the output of a shell command cannot go into a pipe"
             )));
@@ -407,11 +467,14 @@ impl Host for StageHost<'_, '_, '_> {
     }
 
     fn show(&self, mut part: Report) -> Result<(), Error> {
-        if self.index + 1 == self.pipeline.links.len() {
+        if !self.is_pipe() {
             if part == Report::default() {
                 return Ok(());
             }
             return self.pipeline.tail.take_report(part);
+        }
+        if self.pipeline.links[self.index].hands_text() {
+            self.pipeline.emit_text(self.index, &part)?;
         }
         let addresses = part.piped_addresses();
         part.sections.clear();

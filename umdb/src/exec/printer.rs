@@ -58,6 +58,10 @@ impl<'p, 'a> Printer<'p, 'a> {
 }
 
 impl Tail for Printer<'_, '_> {
+    fn is_pipe(&self) -> bool {
+        false
+    }
+
     fn take_address(&self, address: u64) -> Result<(), Error> {
         let waiting = {
             let mut pending = self.pending.borrow_mut();

@@ -148,10 +148,6 @@ fn a_mistake_that_no_address_mends_is_said_once() {
 fn what_cannot_stand_in_a_pipe_is_said_before_anything_runs() {
     let warning = |line| run(line).0.warnings().join("; ");
     assert_eq!(
-        warning("::umem_status | ::whatis"),
-        "umem_status: its output cannot go into a pipe (column 1)"
-    );
-    assert_eq!(
         warning("::walk umem_cache | ::umalog"),
         "umalog: it takes no addresses from a pipe"
     );
@@ -159,6 +155,56 @@ fn what_cannot_stand_in_a_pipe_is_said_before_anything_runs() {
         warning("::walk umem_cache | ::nothing"),
         "invalid command '::nothing': unknown dcmd name"
     );
+}
+
+#[test]
+fn text_before_a_pipe_is_expressions_line_by_line() {
+    let text = |line| run(line).0.text();
+    assert_eq!(text("::echo 8+1 10 | >x | .+<x"), "0x12\n0x20\n");
+    // Commands that show text: the name of a function is an expression, and blank lines are none.
+    let (cache, _, _) = run("umem_alloc_64=K");
+    let cache = cache.text().trim().trim_start_matches('0').to_owned();
+    let named = "0t5=\"umem_alloc_64\"nn\"100 + 1\" | .";
+    assert_eq!(text(named), format!("0x{cache}\n0x101\n"));
+    assert_eq!(text("::walk umem_cache | ::count | ."), "0x1\n");
+    assert_eq!(text("::sizeof Trailer | ."), "0x18\n");
+    assert_eq!(text("::offsetof Cache name | ."), "0x10\n");
+
+    let warnings = |line| run(line).0.warnings().join("; ");
+    assert_eq!(
+        warnings("::radix | ::whatis"),
+        "syntax error near \"= 16 base ten\" (column 7): expected an operator or the end of the expression on line 1 \
+         of the output of ::radix"
+    );
+    assert_eq!(
+        warnings("0t5=\"8\"n\"nowhere\"n\"8\" | ."),
+        "failed to dereference symbol nowhere: unknown symbol name on line 2 of the output of =\"8\"n\"nowhere\"n\"8\""
+    );
+    // What stands before the mistake has been handed on, and nothing behind it.
+    assert_eq!(text("0t5=\"8\"n\")\"n\"9\" | ."), "0x8\n");
+    assert_eq!(
+        warnings("8::whatis | ."),
+        "whatis: it cannot be output into a pipe"
+    );
+    assert_eq!(run("::umem_status | ::quit").2, Outcome::Continue);
+}
+
+#[test]
+fn commands_within_a_pipe_hand_on_what_they_would() {
+    let text = |line| run(line).0.text();
+    assert_eq!(text("::eval \"::echo 10 20\" | .+1"), "0x11\n0x21\n");
+    assert_eq!(text("::eval \"10\" | .+1"), "0x11\n");
+    assert_eq!(text("30 | ::eval \".=K\" | .+1"), "0x31\n");
+    assert_eq!(
+        text("::eval \"::eval \\\"5 | ::map .+1\\\"\" | .+1"),
+        "0x7\n"
+    );
+    let (kept, status, _) = run("::eval \"::echo\" | .");
+    assert_eq!((kept.text().as_str(), status), ("", Status::Clean));
+    let (kept, status, _) = run("::eval \"::radix; 7\" | .");
+    assert_eq!(kept.text(), "0x7\n");
+    assert!(kept.warnings()[0].starts_with("syntax error near \"= 16 base"));
+    assert_eq!(status, Status::Failed);
 }
 
 #[test]

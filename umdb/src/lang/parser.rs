@@ -30,8 +30,20 @@ pub struct Stage {
     pub verb: Verb,
     /// What follows the verb, split at blanks.
     pub words: Vec<Word>,
-    /// Column at which it begins, from 1.
-    pub column: usize,
+}
+
+impl Stage {
+    /// The verb as typed, without what follows it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.verb {
+            Verb::Dcmd(name) => format!("::{name}"),
+            Verb::Dollar(name) => name.clone(),
+            Verb::Format(sign, format) => format!("{sign}{format}"),
+            Verb::Assign(name, _) => format!(">{name}"),
+            Verb::None => "an expression".to_owned(),
+        }
+    }
 }
 
 /// What a command does.
@@ -152,7 +164,6 @@ fn shell(scanner: &mut Scanner) -> Result<String, SyntaxError> {
 
 fn stage(scanner: &mut Scanner) -> Result<Stage, SyntaxError> {
     scanner.skip_blanks();
-    let column = scanner.at() + 1;
     let address = if is_at_verb(scanner) || scanner.starts_with(",") {
         None
     } else {
@@ -181,7 +192,6 @@ fn stage(scanner: &mut Scanner) -> Result<Stage, SyntaxError> {
         count,
         verb,
         words,
-        column,
     })
 }
 

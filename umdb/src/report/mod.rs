@@ -468,7 +468,11 @@ impl Cell {
     /// The numbers that it hands down a pipe.
     fn numbers(&self) -> Vec<u64> {
         match self {
-            Self::Address(value) | Self::Value(value) | Self::Number(value) => vec![*value],
+            Self::Address(value)
+            | Self::Value(value)
+            | Self::Number(value)
+            | Self::Count(value)
+            | Self::Bytes(value) => vec![*value],
             Self::Signed(value) => vec![value.cast_unsigned()],
             Self::List(cells) => cells.iter().flat_map(Self::numbers).collect(),
             _ => Vec::new(),
