@@ -47,7 +47,7 @@ _umdb() {
 
     case "${cmd}" in
         umdb)
-            opts="-p -e -o -S -F -P -h -V --pid --hold --snapshot --sysroot --execute --json --clear --suppressions --help --version snapshot diff run help"
+            opts="-p -F -e -o -S -P -h -V --pid --hold --snapshot --force --sysroot --execute --json --clear --suppressions --help --version snapshot diff run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -193,7 +193,7 @@ _umdb() {
             return 0
             ;;
         umdb__subcmd__run)
-            opts="-e -o -S -F -P -h --execute --json --clear --suppressions --library --error-exitcode --help"
+            opts="-e -o -S -P -h --execute --json --clear --suppressions --library --error-exitcode --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_umdb_global_optspecs
-    string join \n p/pid= hold snapshot sysroot= e/execute= json o= clear= suppressions= S F P= h/help V/version
+    string join \n p/pid= hold snapshot F/force sysroot= e/execute= json o= clear= suppressions= S P= h/help V/version
 end
 
 function __fish_umdb_needs_command
@@ -33,9 +33,9 @@ complete -c umdb -n "__fish_umdb_needs_command" -l suppressions -d 'Leaves out o
 complete -c umdb -n "__fish_umdb_needs_command" -s P -d 'What stands before each line that is typed' -r
 complete -c umdb -n "__fish_umdb_needs_command" -l hold -d 'Stops the process while it is looked at'
 complete -c umdb -n "__fish_umdb_needs_command" -l snapshot -d 'Looks at a frozen copy of the process, or not at all'
+complete -c umdb -n "__fish_umdb_needs_command" -s F -l force -d 'Reads a process that another debugger traces, without its registers: no verdict about leaks'
 complete -c umdb -n "__fish_umdb_needs_command" -l json -d 'Answers in JSON, one object a command'
 complete -c umdb -n "__fish_umdb_needs_command" -s S -d 'Does not read ~/.umdbrc'
-complete -c umdb -n "__fish_umdb_needs_command" -s F -d 'Accepted for mdb\'s sake: a process that another debugger holds can be taken over by nobody'
 complete -c umdb -n "__fish_umdb_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c umdb -n "__fish_umdb_needs_command" -s V -l version -d 'Print version'
 complete -c umdb -n "__fish_umdb_needs_command" -a "snapshot" -d 'Writes the heap of a process, and what belongs to it, to a file that opens like a core'
@@ -60,7 +60,6 @@ complete -c umdb -n "__fish_umdb_using_subcommand run" -l library -d 'The alloca
 complete -c umdb -n "__fish_umdb_using_subcommand run" -l error-exitcode -d 'Ends with this status when something was found, instead of the program\'s own' -r
 complete -c umdb -n "__fish_umdb_using_subcommand run" -l json -d 'Answers in JSON, one object a command'
 complete -c umdb -n "__fish_umdb_using_subcommand run" -s S -d 'Does not read ~/.umdbrc'
-complete -c umdb -n "__fish_umdb_using_subcommand run" -s F -d 'Accepted for mdb\'s sake: a process that another debugger holds can be taken over by nobody'
 complete -c umdb -n "__fish_umdb_using_subcommand run" -s h -l help -d 'Print help'
 complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from snapshot diff run help" -f -a "snapshot" -d 'Writes the heap of a process, and what belongs to it, to a file that opens like a core'
 complete -c umdb -n "__fish_umdb_using_subcommand help; and not __fish_seen_subcommand_from snapshot diff run help" -f -a "diff" -d 'Lists what grew between two snapshots or cores, new leaks first; status 1 when there are new leaks'

@@ -64,6 +64,8 @@ const ASKED: &[&str] = &[
     "::regs",
     "::retained",
     "::set",
+    "::setenv A=b",
+    "::unsetenv B; ::setenv",
     "::sizeof Cache",
     "::snapshot",
     "::walk umem | ::sort -ru | ::head -1",
@@ -142,6 +144,7 @@ fn every_command_answers_as_the_schema_says() {
     let file = folder.path().join("written");
     let logs = "transaction,contents,fail,slab";
     let modes = [("default", logs), ("audit", ""), ("", "")];
+    let described = Described::read();
     for (debug, logging) in modes {
         let start = need!(Start::new("known"))
             .env("UMEM_DEBUG", debug)
@@ -163,7 +166,145 @@ fn every_command_answers_as_the_schema_says() {
             let last = answers.last().map(|answer| &answer["command"]);
             assert_eq!(last, Some(&Value::from("::quit")), "{debug}");
             expect_all_commands(answers);
+            answers.iter().for_each(|answer| described.check(answer));
         }
+    }
+}
+
+/// What `docs/reference/json-fields.md` says: the kind of value of each field, by command, part and name.
+struct Described(BTreeMap<(String, String, String), String>);
+
+impl Described {
+    fn read() -> Self {
+        let path = workspace().join("docs/reference/json-fields.md");
+        let text = fs::read_to_string(&path).expect("the page can be read");
+        let mut fields = BTreeMap::new();
+        let (mut command, mut part) = (String::new(), String::new());
+        for line in text.lines() {
+            let mut ticks = line.split('`');
+            match (ticks.next(), ticks.next()) {
+                (Some(heading), None) if heading.starts_with("## ::") => {
+                    command = heading["## ::".len()..].to_owned();
+                }
+                (Some("| "), Some(field)) => {
+                    let mut cells = line.split('|').skip(1).map(str::trim);
+                    let is_of_total = cells
+                        .next()
+                        .is_some_and(|name| name.ends_with("of the total"));
+                    let name = if is_of_total { "total." } else { "" }.to_owned() + field;
+                    let holds = cells.next().unwrap_or_default().to_owned();
+                    fields.insert((command.clone(), part.clone(), name), holds);
+                }
+                (Some(kind), Some(name)) if !command.is_empty() => {
+                    part = format!("{kind}{name}");
+                    let place = (command.clone(), part.clone(), String::new());
+                    fields.insert(place, String::new());
+                }
+                _ => {}
+            }
+        }
+        assert!(fields.len() > 300, "the page was understood");
+        Self(fields)
+    }
+
+    /// The parts of an answer hold nothing else. Of a pipe the last command answers.
+    fn check(&self, answer: &Value) {
+        let typed = answer["command"].as_str().expect("a command");
+        let last = typed.rsplit('|').next().unwrap_or(typed);
+        let command = match last.split_once("::") {
+            Some((_, rest)) => {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                &rest[..end.unwrap_or(rest.len())]
+            }
+            None => "formats",
+        };
+        // It shows what others answer.
+        if command != "eval" {
+            for section in answer["sections"].as_array().expect("sections") {
+                self.check_section(command, section, typed);
+            }
+        }
+    }
+
+    fn check_section(&self, command: &str, section: &Value, typed: &str) {
+        let kind = section["kind"].as_str().expect("a kind");
+        if kind == "group" {
+            for inner in section["sections"].as_array().expect("sections") {
+                self.check_section(command, inner, typed);
+            }
+            return;
+        }
+        let name = section["name"].as_str().expect("a name");
+        let part = format!("{kind} {name}");
+        let place = |field: &str| (command.to_owned(), part.clone(), field.to_owned());
+        if part == "table addresses" {
+            return;
+        }
+        assert!(
+            self.0.contains_key(&place("")),
+            "{typed}: {part} is not described"
+        );
+        let mut found: Vec<(String, &Value)> = Vec::new();
+        for rows in [&section["rows"], &section["items"]] {
+            let rows = rows
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|_| kind != "dump");
+            for row in rows.filter_map(Value::as_object) {
+                found.extend(row.iter().map(|(name, value)| (name.clone(), value)));
+            }
+        }
+        if let Some(total) = section["total"].as_object() {
+            found.extend(
+                total
+                    .iter()
+                    .map(|(name, value)| (format!("total.{name}"), value)),
+            );
+        }
+        for (name, value) in section["fields"].as_object().into_iter().flatten() {
+            match value.as_object() {
+                Some(inner) => found.extend(
+                    inner
+                        .iter()
+                        .map(|(inner, value)| (format!("{name}.{inner}"), value)),
+                ),
+                None => found.push((name.clone(), value)),
+            }
+        }
+        for (name, value) in found {
+            // What people read, in every list.
+            if kind == "list" && name == "text" {
+                continue;
+            }
+            let holds = self.0.get(&place(&name));
+            let holds =
+                holds.unwrap_or_else(|| panic!("{typed}: {name} of {part} is not described"));
+            assert!(
+                is_a(holds, value),
+                "{typed}: {name} of {part} is no {holds}: {value}"
+            );
+        }
+    }
+}
+
+/// Whether a value is what a page says of it.
+fn is_a(holds: &str, value: &Value) -> bool {
+    let is_hexadecimal = |text: &str| text.starts_with("0x");
+    match value {
+        Value::Null => true,
+        Value::Number(number) => {
+            holds.starts_with("number")
+                && (holds.contains("signed") || number.as_f64() >= Some(0.0))
+        }
+        Value::String(_) if holds == "string" => true,
+        Value::String(text) => holds.starts_with("string, ") && is_hexadecimal(text),
+        Value::Array(_) => holds.starts_with("array"),
+        Value::Object(map) if holds.ends_with("symbol") => map.contains_key("symbol"),
+        Value::Object(map) => {
+            holds.ends_with("stacks") && map.values().all(|stack| stack["frames"].is_array())
+        }
+        Value::Bool(_) => false,
     }
 }
 

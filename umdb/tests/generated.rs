@@ -7,7 +7,7 @@ use std::{env, fs, path::PathBuf};
 use clap_complete::{Shell, generate};
 use umdb::{
     dcmds::{
-        DCMDS, Dcmd, Group,
+        DCMDS, Dcmd, Group, fields,
         page::{Body, page},
     },
     front::command_line,
@@ -49,6 +49,7 @@ fn files() -> Vec<(&'static str, String)> {
     vec![
         ("reference/dcmds.md", dcmds()),
         ("reference/walkers.md", walkers()),
+        ("reference/json-fields.md", json_fields()),
         ("man/umdb.1", man()),
         ("man/umdb-run.1", man_of("run")),
         ("man/umdb-snapshot.1", man_of("snapshot")),
@@ -115,6 +116,41 @@ fn start(start: Start) -> String {
         Start::Optional(what) => format!("[{what}]"),
         Start::Required(what) => what.to_owned(),
     }
+}
+
+/// What each command answers in JSON.
+fn json_fields() -> String {
+    let mut text = format!(
+        "<!-- {MADE} -->\n# Fields of JSON\n\nWhat the parts of each answer hold, for [json.md](../json.md). Any field may \
+         be null, and fields may be added. Addresses that a command hands on and no other takes are the part \
+         `{}`; what stands in a group is listed as if it stood alone. `x of the total` is what stands \
+         below a table. Commands that are not listed show nothing of their own.\n",
+        fields::ADDRESSES_LEFT.name
+    );
+    for dcmd in DCMDS {
+        let sections = fields::answers(dcmd.name);
+        if sections.is_empty() {
+            continue;
+        }
+        text += &format!("\n## ::{}\n", dcmd.name);
+        for section in sections {
+            text += &format!("\n{} `{}`", section.kind, section.name);
+            if section.fields.is_empty() {
+                text += ": no fields but those of every such part.\n";
+                continue;
+            }
+            text += "\n\n| field | value | what it is |\n|---|---|---|\n";
+            for field in section.fields {
+                let (holds, meaning) = (field.holds.text(), field.meaning);
+                let name = match field.name.strip_prefix("total.") {
+                    Some(name) => format!("`{name}` of the total"),
+                    None => format!("`{}`", field.name),
+                };
+                text += &format!("| {name} | {holds} | {meaning} |\n");
+            }
+        }
+    }
+    text
 }
 
 fn walkers() -> String {

@@ -9,14 +9,15 @@ pub(super) const DCMD: Dcmd = Dcmd {
     operands: "[name]",
     summary: "show the environment of the target",
     help: HELP,
-    see: &["umem_status", "status"],
+    see: &["umem_status", "status", "setenv"],
     run: Run::Report(run),
     ..Dcmd::PLAIN
 };
 
 const HELP: &str = "\
 Shows the variables of the environment as the target has them now, or one of them. In
-a static program without symbols it shows them as they were at the start.
+a static program without symbols it shows them as they were at the start. ::setenv does
+not change them.
 
     > ::getenv UMEM_DEBUG";
 

@@ -44,6 +44,7 @@ mod refs;
 mod regs;
 mod retained;
 pub mod set;
+mod setenv;
 mod sizeof;
 mod snapshot;
 mod sort;
@@ -65,6 +66,7 @@ mod umem_malloc_info;
 mod umem_status;
 mod umem_verify;
 mod unset;
+mod unsetenv;
 mod vars;
 mod vmem;
 mod vmem_seg;
@@ -76,8 +78,8 @@ pub use parts::{
     absent::instead,
     args::{Address, Completes, Dcmd, Filter, Group, Invocation, Opt, Run, Shorthand},
     context::{Context, Error, Host},
-    page, registers,
-    state::{Format, State},
+    fields, page, registers,
+    state::{EnvironmentChanges, Format, State},
 };
 
 /// All commands, in the order of the alphabet.
@@ -118,6 +120,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &regs::DCMD,
     &retained::DCMD,
     &set::DCMD,
+    &setenv::DCMD,
     &sizeof::DCMD,
     &snapshot::DCMD,
     &sort::DCMD,
@@ -139,6 +142,7 @@ pub const DCMDS: &[&Dcmd] = &[
     &umem_status::DCMD,
     &umem_verify::DCMD,
     &unset::DCMD,
+    &unsetenv::DCMD,
     &vars::DCMD,
     &vmem::DCMD,
     &vmem_seg::DCMD,

@@ -176,7 +176,8 @@ impl Output {
             return;
         };
         self.command.progress = None;
-        match Reader::pager() {
+        let pager = Reader::pager(&self.state.environment.borrow());
+        match pager {
             Some(mut pager) => {
                 self.command.is_closed |= pager.write(&held).is_err();
                 self.command.way = Way::Program(pager);
@@ -245,7 +246,7 @@ impl Output {
     /// How the answer of a command reaches its reader.
     fn way(&self, shell: Option<&str>) -> std::io::Result<Way> {
         if let Some(line) = shell {
-            return Reader::shell(line).map(Way::Program);
+            return Reader::shell(line, &self.state.environment.borrow()).map(Way::Program);
         }
         let page = Screen::now().page();
         let page = page.filter(|_| self.state.pager.get() && self.is_prompt);
@@ -273,7 +274,8 @@ impl Sink for Output {
         if command.starts_with('!')
             && let Some(line) = shell
         {
-            if let Err(error) = super::shell::run(line) {
+            let started = super::shell::run(line, &self.state.environment.borrow());
+            if let Err(error) = started {
                 self.error(&format!("cannot run the shell: {error}"), None);
             }
             self.command.is_shell = true;

@@ -2,10 +2,13 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     path::Path,
     process::{Child, Command, Stdio},
 };
+
+use crate::dcmds::EnvironmentChanges as Changes;
 
 /// What runs commands when `SHELL` does not say.
 const SHELL: &str = "/bin/sh";
@@ -19,29 +22,34 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts `$SHELL -c line`.
-    pub(super) fn shell(line: &str) -> io::Result<Self> {
-        Self::start(line, Stdio::piped())
+    pub(super) fn shell(line: &str, changes: &Changes) -> io::Result<Self> {
+        Self::start(line, Stdio::piped(), changes)
     }
 
     /// Starts the pager; none when none is wanted or there.
-    pub(super) fn pager() -> Option<Self> {
-        let wanted = match env::var("PAGER") {
-            Ok(pager) => Some(pager).filter(|pager| !matches!(pager.trim(), "" | "cat")),
-            Err(_) => PAGERS
+    pub(super) fn pager(changes: &Changes) -> Option<Self> {
+        let named = variable(changes, "PAGER").and_then(|pager| pager.into_string().ok());
+        let wanted = match named {
+            Some(pager) => Some(pager).filter(|pager| !matches!(pager.trim(), "" | "cat")),
+            None => PAGERS
                 .iter()
                 .find(|pager| is_installed(pager))
                 .map(|&pager| pager.to_owned()),
         };
-        Self::start(&wanted?, Stdio::piped()).ok()
+        Self::start(&wanted?, Stdio::piped(), changes).ok()
     }
 
-    fn start(line: &str, input: Stdio) -> io::Result<Self> {
-        let shell = env::var_os("SHELL").filter(|shell| !shell.is_empty());
-        let child = Command::new(shell.unwrap_or_else(|| SHELL.into()))
-            .arg("-c")
-            .arg(line)
-            .stdin(input)
-            .spawn()?;
+    fn start(line: &str, input: Stdio, changes: &Changes) -> io::Result<Self> {
+        let shell = variable(changes, "SHELL").filter(|shell| !shell.is_empty());
+        let mut command = Command::new(shell.unwrap_or_else(|| SHELL.into()));
+        command.arg("-c").arg(line).stdin(input);
+        for (name, value) in changes {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let child = command.spawn()?;
         Ok(Self { child })
     }
 
@@ -62,8 +70,16 @@ impl Reader {
 }
 
 /// Runs a shell command with the terminal as its input.
-pub(super) fn run(line: &str) -> io::Result<()> {
-    Reader::start(line, Stdio::inherit()).map(Reader::finish)
+pub(super) fn run(line: &str, changes: &Changes) -> io::Result<()> {
+    Reader::start(line, Stdio::inherit(), changes).map(Reader::finish)
+}
+
+/// A variable as the programs will see it.
+fn variable(changes: &Changes, name: &str) -> Option<OsString> {
+    match changes.get(name) {
+        Some(changed) => changed.clone().map(OsString::from),
+        None => env::var_os(name),
+    }
 }
 
 fn is_installed(pager: &str) -> bool {

@@ -32,7 +32,7 @@ const ABSENT: [(&[&str], &str); 10] = [
         ],
         "a process is not run or changed here: umdb -p PID looks at one, umdb run starts one",
     ),
-    (&["::setenv", "::write"], "nothing is written to the target"),
+    (&["::write"], "nothing is written to the target"),
 ];
 
 /// What to do instead of a command of mdb that is not here.

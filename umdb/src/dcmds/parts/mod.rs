@@ -9,6 +9,7 @@ pub(super) mod coverage;
 pub(super) mod disassembly;
 pub(super) mod distribution;
 pub(super) mod estimates;
+pub mod fields;
 pub(super) mod filter;
 pub(super) mod format;
 pub(super) mod groups;

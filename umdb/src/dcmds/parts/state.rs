@@ -41,11 +41,16 @@ pub struct State {
     pub log: RefCell<Option<String>>,
     /// Leaks that `::findleaks` leaves out.
     pub suppressions: RefCell<Suppressions>,
+    /// What `::setenv` changed for the programs that are started here.
+    pub environment: RefCell<EnvironmentChanges>,
     /// The session is to begin anew about the same process.
     pub again: Cell<bool>,
     /// Variables by name.
     variables: RefCell<BTreeMap<String, u64>>,
 }
+
+/// Changes to an environment by name: the value that a variable gets, or none where it is taken away.
+pub type EnvironmentChanges = BTreeMap<String, Option<String>>;
 
 /// How answers are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +81,7 @@ impl Default for State {
             prompt: RefCell::new("> ".to_owned()),
             log: RefCell::default(),
             suppressions: RefCell::default(),
+            environment: RefCell::default(),
             again: Cell::new(false),
             variables: RefCell::default(),
         }
