@@ -173,15 +173,13 @@ const SHOWN: usize = 4096;
 fn how(cx: &Context<'_>, invocation: &Invocation) -> Result<How, Error> {
     let size = cx.option(invocation, 's')?.unwrap_or(8);
     if !matches!(size, 1 | 2 | 4 | 8) {
-        return Err(Error::failed("ugrep: size must be a power of 2, at most 8"));
+        return Err(DCMD.misused("size must be a power of 2, at most 8"));
     }
     let all = u64::MAX >> (64 - 8 * size);
     let [distance, mask, inverse] = ['d', 'm', 'M'].map(|letter| cx.option(invocation, letter));
     let (distance, mask, inverse) = (distance?, mask?, inverse?);
     if [distance, mask, inverse].iter().flatten().count() > 1 {
-        return Err(Error::failed(
-            "ugrep: only one of -d, -m and -M may be specified",
-        ));
+        return Err(DCMD.misused("only one of -d, -m and -M may be specified"));
     }
     Ok(How {
         mask: mask.or(inverse.map(|bits| !bits)).unwrap_or(all) & all,

@@ -262,7 +262,25 @@ impl<'a> Session<'a> {
         result
     }
 
-    fn run_each(&self, line: &str, tail: &dyn Tail) -> Result<(), Error> {
+    /// Runs a line of commands, or the lines of a file: of these a mistake in one leaves the others.
+    fn run_each(&self, text: &str, tail: &dyn Tail) -> Result<(), Error> {
+        let is_file = text.trim_end().contains('\n');
+        for (index, line) in text.lines().enumerate() {
+            match self.run_each_of(line, tail) {
+                Err(Error::Usage { what, hint }) if is_file => {
+                    let what = format!("{what} on line {}", index + 1);
+                    tail.take_report(Error::Usage { what, hint }.into())?;
+                }
+                other => other?,
+            }
+            if self.has_quit.get() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_each_of(&self, line: &str, tail: &dyn Tail) -> Result<(), Error> {
         let mut parser = Parser::new(line);
         while let Some(command) = parser.next(self.state.radix.get()) {
             let result = match &command {

@@ -260,10 +260,12 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             let radix = self.session.state().radix.get();
             let expression = parse_expression_text(line, radix).map_err(|error| Error::Usage {
                 what: format!("{error} {place}"),
-                hint: "the command behind a pipe takes addresses: one expression a line".to_owned(),
+                hint: Some(
+                    "the command behind a pipe takes addresses: one expression a line".to_owned(),
+                ),
             })?;
             let value = evaluate(&expression, self.session)
-                .map_err(|error| Error::failed(format!("{error} {place}")))?;
+                .map_err(|error| Error::mistyped(format!("{error} {place}")))?;
             self.host(index).emit(value)?;
         }
         Ok(())

@@ -201,9 +201,24 @@ fn commands_within_a_pipe_hand_on_what_they_would() {
     );
     let (kept, status, _) = run("::eval \"::echo\" | .");
     assert_eq!((kept.text().as_str(), status), ("", Status::Clean));
-    let (kept, status, _) = run("::eval \"::radix; 7\" | .");
-    assert_eq!(kept.text(), "0x7\n");
+    let (kept, status, _) = run("::eval \"6; ::radix; 7\" | .");
+    assert_eq!(kept.text(), "0x6\n");
     assert!(kept.warnings()[0].starts_with("syntax error near \"= 16 base"));
+    assert_eq!(status, Status::Failed);
+}
+
+#[test]
+fn a_mistake_in_a_line_of_a_file_leaves_the_others() {
+    let (kept, status, _) = run("::eval \"10\\n12g; ::echo a\\n.=K\\n::umem_cache -z\\n::echo b\"");
+    assert!(kept.text().ends_with("10\nb\n"), "{}", kept.text());
+    assert!(!kept.text().contains('a'), "{}", kept.text());
+    assert_eq!(
+        kept.warnings(),
+        [
+            "digit 'g' is invalid in current base 16 near \"g; ::echo a\" (column 3) on line 2",
+            "umem_cache: illegal option -- z on line 4",
+        ]
+    );
     assert_eq!(status, Status::Failed);
 }
 

@@ -258,6 +258,9 @@ impl Context<'_> {
         if name.is_empty() {
             return Err(Error::failed("expected the name of a type"));
         }
+        if KEYWORDS.contains(&name) {
+            return Err(Error::failed(format!("expected a name behind {name}")));
+        }
         if name == "void" {
             return Ok(Kind::Void);
         }
@@ -287,7 +290,11 @@ impl Context<'_> {
         if words.is_empty() {
             return Err(dcmd.misused(format!("expected {what}")));
         }
-        let (kind, taken) = self.parse_type(words)?;
+        let (kind, taken) = self.parse_type(words).map_err(|error| match error {
+            // No name stands there, where others are only not found.
+            Error::Failed { what, hint: None } => dcmd.misused(what),
+            error => error,
+        })?;
         Ok((kind, &words[taken..]))
     }
 
