@@ -96,7 +96,7 @@ fn types_in_units_of_their_own() {
         let victim = Start::program(program.path("program")).wait_ready();
         let answer = Umdb::pid(victim.pid())
             .exec("*head::print app::Session id kind inner.ratio")
-            .exec("*head::print -t next")
+            .exec("*head::print -t app::Session next")
             .exec("*app::diamond::print app::Both id both")
             .exec("::sizeof app::Session::Inner")
             .run();

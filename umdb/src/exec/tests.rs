@@ -210,8 +210,12 @@ fn commands_within_a_pipe_hand_on_what_they_would() {
 #[test]
 fn a_mistake_in_a_line_of_a_file_leaves_the_others() {
     let (kept, status, _) = run("::eval \"10\\n12g; ::echo a\\n.=K\\n::umem_cache -z\\n::echo b\"");
-    assert!(kept.text().ends_with("10\nb\n"), "{}", kept.text());
-    assert!(!kept.text().contains('a'), "{}", kept.text());
+    let lines: Vec<String> = kept
+        .text()
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect();
+    assert_eq!(lines, ["10", "", "b"]);
     assert_eq!(
         kept.warnings(),
         [
