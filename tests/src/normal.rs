@@ -172,7 +172,12 @@ impl Names {
         }
         // Without a letter it is more likely a decimal number.
         let has_letter = digits.bytes().any(|byte| byte.is_ascii_alphabetic());
-        has_letter.then(|| self.address(digits, BARE_MIN)).flatten()
+        // One program in some hundred lies where an address has no letter.
+        let is_of_program =
+            digits.len() == 12 && (digits.starts_with("55") || digits.starts_with("56"));
+        (has_letter || is_of_program)
+            .then(|| self.address(digits, BARE_MIN))
+            .flatten()
     }
 
     fn address(&mut self, digits: &str, least: u64) -> Option<String> {
@@ -269,6 +274,11 @@ mod tests {
         assert_eq!(
             normal("00007f0aa0c5efc0 7f0aa0c5efc0 0x7f0aa0c5efc0 0x7f0aa0c5efc8"),
             "<addr:1> <addr:1> <addr:1> <addr:2>"
+        );
+        // In a program it may have no letter; the reserved bytes of ::umem_status have as many digits.
+        assert_eq!(
+            normal("559417724160 reserved=277499412480"),
+            "<addr:1> reserved=277499412480"
         );
     }
 
