@@ -12,7 +12,7 @@ use crate::{
     cache, checked,
     debug::depot,
     init,
-    raw::{Cell, Global, publish_span, root},
+    raw::{Cell, Global, copy, publish_span, root},
     relief, sync,
     sys::{memory, process},
     thread, unwind, vmem,
@@ -76,6 +76,7 @@ fn settle() {
     }
     cache::after_fork();
     thread::after_fork();
+    copy::after_fork();
 }
 
 /// Registers the handlers, at the first call: early, from a constructor.

@@ -8,7 +8,7 @@ use crate::{
     cache,
     debug::{depot, log, message, options, time},
     fork, publish,
-    raw::{Cell, root},
+    raw::{Cell, copy, root},
     sync,
     sys::memory,
     thread, unwind, vmem,
@@ -39,6 +39,7 @@ fn set_up() -> bool {
         root().state().store(ready::INITIALIZING, Ordering::Release);
         let state = if build() { ready::READY } else { ready::FAILED };
         root().state().store(state, Ordering::Release);
+        copy::refresh();
     }
     root().state().load(Ordering::Acquire) == ready::READY
 }
@@ -61,14 +62,18 @@ fn build() -> bool {
     if is_sampling {
         publish::require(feature::SAMPLING);
     }
-    if is_sampling || root().debug_flags().get() & cache_flag::AUDIT != 0 {
+    let keeps_stacks = is_sampling || root().debug_flags().get() & cache_flag::AUDIT != 0;
+    if keeps_stacks {
         time::initialize();
-        if !depot::initialize() {
-            message::note(format_args!("umem: no memory for stacks\n"));
-        }
+    }
+    // The kernel gives new mappings lower and lower addresses: depot and logs lie below the heap, so that a core that is cut
+    // off has them as long as it has any of the heap.
+    let has_region = vmem::initialize();
+    if keeps_stacks && !depot::initialize() {
+        message::note(format_args!("umem: no memory for stacks\n"));
     }
     log::initialize();
-    if !vmem::initialize() || !vmem::create_all() {
+    if !has_region || !vmem::create_all() {
         message::note(format_args!("umem: no memory for the first arenas\n"));
         return false;
     }

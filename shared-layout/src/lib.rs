@@ -16,11 +16,13 @@
 //! `layout.golden`, so that any change shows in review.
 #![no_std]
 
+mod copy;
 mod patterns;
 mod plain;
 mod snapshot;
 mod structs;
 
+pub use copy::*;
 pub use patterns::*;
 pub use plain::{Field, Plain, Published};
 pub use snapshot::*;

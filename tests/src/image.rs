@@ -6,7 +6,7 @@ use object::{
     LittleEndian, elf,
     read::elf::{FileHeader, ProgramHeader},
 };
-use umem_layout::{BYTE_ORDER, Cache, ROOT_MAGIC, UmemRoot};
+use umem_layout::{BYTE_ORDER, COPY_MAGIC, Cache, ROOT_MAGIC, UmemRoot};
 
 /// A core file in memory.
 #[derive(Debug, Clone)]
@@ -102,7 +102,24 @@ impl Image {
                 self.bytes.get(at + order..at + order + 4) == Some(&BYTE_ORDER.to_le_bytes()[..])
             })
             .collect();
-        assert_eq!(found.len(), 1, "root records at {found:x?}");
+        // The copy of it lies below the heap, the record itself above.
+        let (own, copies) = found.split_last().expect("a root record");
+        assert!(copies.len() <= 1, "root records at {found:x?}");
+        *own
+    }
+
+    /// Offset in the file of the copy of the library's data.
+    ///
+    /// # Panics
+    /// When there is not exactly one.
+    #[must_use]
+    pub fn copy(&self) -> usize {
+        let magic = COPY_MAGIC.to_le_bytes();
+        let starts = self.segments.iter().map(|segment| segment.offset);
+        let found: Vec<usize> = starts
+            .filter(|&at| self.bytes.get(at..at + 8) == Some(&magic[..]))
+            .collect();
+        assert_eq!(found.len(), 1, "copies at {found:x?}");
         found[0]
     }
 

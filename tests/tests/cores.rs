@@ -152,13 +152,79 @@ fn a_core_that_is_cut_off_says_how_much_is_missing() {
         "{answer}"
     );
     expect_no_debris(&answer);
-    // The library's data is in the other part.
-    let root = image.root();
+    // The library's data is in the other part: the copy in front of the heap is there.
+    let (root, copy) = (image.root(), image.copy());
     image.cut(root);
+    image.write(&cut);
+    let answer = Umdb::core(&cut).exec("::umem_cache; ::findleaks").run();
+    answer.expect_code(3);
+    assert!(answer.stdout.contains("umem_alloc_64"), "{answer}");
+    for words in ["no verdict", "a copy is used"] {
+        assert!(answer.stderr.contains(words), "{answer}");
+    }
+    // Nothing of the heap is left.
+    image.cut(copy);
     image.write(&cut);
     let answer = Umdb::core(&cut).exec("::findleaks").run();
     answer.expect_code(2);
     expect_complaint(&answer, &["cut off", "libumem.so"]);
+}
+
+/// With half of a heap there is half of an answer, and no verdict: of the kernel's cores and gcore's, with checks and without.
+#[test]
+fn a_core_answers_as_long_as_it_has_some_of_the_heap() {
+    for debug in ["default", ""] {
+        let start = need!(Start::new("clock"))
+            .args(["48", "2"])
+            .env("UMEM_DEBUG", debug);
+        let victim = start.wait_ready();
+        let gcore = need!(cores::gcore(&victim));
+        let kernel = need!(cores::kernel_core(victim, Signal::SIGABRT));
+        let stacks = match debug {
+            "default" => "::umausers",
+            _ => "::umem_cache",
+        };
+        for (core, has_notes) in [(&gcore, false), (&kernel, true)] {
+            let image = Image::read(core.path());
+            for percent in [1, 10, 30, 50, 70, 90, 99] {
+                let mut part = image.clone();
+                let end = image.len() / 100 * percent;
+                part.cut(end);
+                let cut = core.beside("cut");
+                part.write(&cut);
+                let answer = Umdb::core(&cut)
+                    .exec("::umem_status; ::umastat; ::walk umem_alloc_64; ::findleaks")
+                    .exec(stacks)
+                    .run();
+                let what = format!("{debug:?} {has_notes} {percent} %");
+                expect_no_debris(&answer);
+                if end <= image.copy() {
+                    answer.expect_code(2);
+                    expect_complaint(&answer, &["cut off"]);
+                    continue;
+                }
+                assert_eq!(answer.code(), 3, "{what}: {answer}");
+                let lost_heap = end < image.root() / 100 * 95;
+                for words in ["no verdict", "% of its memory is missing"] {
+                    assert!(answer.stderr.contains(words), "{what}: {answer}");
+                }
+                assert!(
+                    !lost_heap || answer.stderr.contains("% of the heap is missing"),
+                    "{what}: {answer}"
+                );
+                assert!(
+                    answer.stdout.contains("ready and active"),
+                    "{what}: {answer}"
+                );
+                assert!(answer.stdout.contains("umem_alloc_64"), "{what}: {answer}");
+                // Stacks lie below the heap, and have names as far as the core knows files.
+                if debug == "default" {
+                    let name = if has_notes { "main+0x" } else { "+0x" };
+                    assert!(answer.stdout.contains(name), "{what}: {answer}");
+                }
+            }
+        }
+    }
 }
 
 /// gdb writes its notes last, threads and names of files among them.

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use nix::sys::signal::Signal;
-use umem_layout::{Cache, LAYOUT_MAJOR, LAYOUT_MINOR, UmemRoot};
+use umem_layout::{Cache, CopyHeader, LAYOUT_MAJOR, LAYOUT_MINOR, UmemRoot};
 use umem_tests::{
     Outcome,
     command::Answer,
@@ -68,12 +68,49 @@ fn cut_before_the_root_record() {
     let drill = need!(Drill::new());
     let root = drill.image.root();
     let first = drill.image.segments()[0].offset;
-    // Within the headers, at the first byte of memory, and just before the record.
-    for end in [100, first, root - 8, root + 8] {
+    let copy = drill.image.copy();
+    // Within the headers, at the first byte of memory, and where the heap begins with its copy of the record.
+    for end in [100, first, copy, copy + 8] {
         let answer = drill.ask(|image| _ = image.cut(end), "::findleaks");
         answer.expect_code(FAILED);
         expect_complaint(&answer, &["damaged"]);
         assert_eq!(answer.stdout, "", "{answer}");
+    }
+    // Just before the record itself, and within it.
+    for end in [root - 8, root + 8] {
+        let answer = drill.ask(|image| _ = image.cut(end), "::findleaks");
+        answer.expect_code(INCOMPLETE);
+        assert!(answer.stderr.contains("a copy is used"), "{answer}");
+    }
+}
+
+/// A copy that was being written when the process ended is not believed, nor is one that lies elsewhere.
+#[test]
+fn a_copy_of_the_record_that_is_not_whole_is_not_used() {
+    let drill = need!(Drill::new());
+    let (root, copy) = (drill.image.root(), drill.image.copy());
+    for (field, value) in [
+        (offset_of!(CopyHeader, sequence), 7),
+        (offset_of!(CopyHeader, address), 0x10000),
+        (offset_of!(CopyHeader, bytes), u64::MAX),
+        (offset_of!(CopyHeader, version), 1 << 40),
+    ] {
+        let change = |image: &mut Image| {
+            image.patch(copy + field, &value.to_le_bytes());
+            image.cut(root);
+        };
+        let answer = drill.ask(change, "::findleaks");
+        answer.expect_code(FAILED);
+        expect_complaint(&answer, &["damaged"]);
+    }
+    // Pieces of any size, at any address.
+    for (at, value) in [(0, 0_u64), (8, 1 << 50), (8, 0), (0, u64::MAX - 7)] {
+        let change = |image: &mut Image| {
+            image.patch(copy + CopyHeader::BYTES + at, &value.to_le_bytes());
+            image.cut(root);
+        };
+        let answer = drill.ask(change, "::findleaks");
+        assert!(matches!(answer.code(), FAILED | INCOMPLETE), "{answer}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{class_count, classes, slot_of_class};
 use crate::{
-    raw::{CacheRef, Cell, root},
+    raw::{CacheRef, Cell, copy, root},
     sync,
     sys::process,
 };
@@ -42,6 +42,7 @@ pub(super) fn append(new: CacheRef) {
     link(last)
         .map_or(root().caches(), CacheRef::next)
         .store(new.link(), Ordering::Release);
+    copy::refresh();
 }
 
 /// Takes a cache off the list. A debugger that stops the process at any instant finds the list with it or without it.
@@ -54,6 +55,7 @@ pub(super) fn withdraw(old: CacheRef) {
         Some(next) => next.prev().set(old.prev().get()),
         None => LAST.store(old.prev().get() as usize, Ordering::Relaxed),
     }
+    copy::refresh();
 }
 
 // ---- entries in the threads ----

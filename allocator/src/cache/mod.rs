@@ -42,7 +42,7 @@ pub use slab::{
 };
 
 use crate::{
-    raw::{CacheRef, Cell, Global, padded_name, root},
+    raw::{CacheRef, Cell, Global, copy, padded_name, root},
     vmem::{arenas, round_up},
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -168,6 +168,8 @@ fn create_class(name: &[u8], size: usize, class: usize, magazine_rounds: u32) ->
         ..describe(size, align, flags, slab)
     });
     list::append(new);
+    let bytes = (class + 1) * size_of::<Cache>();
+    copy::table(copy::Table::Caches, TABLE.get() as usize, bytes);
     new
 }
 
@@ -189,6 +191,8 @@ fn create_twin(name: &[u8], class: usize) {
         ..describe(size, align, SAMPLE_FLAGS, slab)
     });
     list::append(twin);
+    let bytes = (class + 1) * size_of::<Cache>();
+    copy::table(copy::Table::Twins, cache(CLASSES).address(), bytes);
     origin.twin().set(twin.link());
 }
 

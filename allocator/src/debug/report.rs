@@ -12,7 +12,7 @@ use super::{
     time,
 };
 use crate::{
-    raw::{CacheRef, Cell, RecordRef, root},
+    raw::{CacheRef, Cell, RecordRef, copy, root},
     sys::process,
     unwind::{self, history},
 };
@@ -384,6 +384,7 @@ fn finish(mut text: Message) {
     }
     text.flush();
     WRITING.store(false, Ordering::Release);
+    copy::refresh();
     if !noabort {
         process::abort();
     }

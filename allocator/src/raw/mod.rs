@@ -9,6 +9,7 @@
 
 mod bitmap;
 mod cell;
+pub mod copy;
 mod handle;
 
 pub use bitmap::Bitmap;

@@ -37,7 +37,7 @@ use crate::{
         report::{self, Subject},
         time,
     },
-    raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, publish_span, root},
+    raw::{CacheRef, Cell, MagazineRef, ThreadCacheRef, ThreadRef, copy, publish_span, root},
     sync,
     sys::{memory, process, tls},
     unwind::{self, Bounds, Entry, Recall, Stack, Tables},
@@ -385,6 +385,7 @@ fn create_record() -> Option<ThreadRef> {
             .next()
             .store(thread.link(), Ordering::Release),
     }
+    copy::refresh();
     Some(thread)
 }
 

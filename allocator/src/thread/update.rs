@@ -16,7 +16,7 @@
 use super::{budget, stage};
 use crate::{
     cache,
-    raw::{ArenaRef, Cell, root},
+    raw::{ArenaRef, Cell, copy, root},
     sys::{clock, futex, process},
     vmem::{self, arenas},
 };
@@ -95,6 +95,7 @@ fn update() {
     for arena in purged_arenas() {
         vmem::purge_free(arena);
     }
+    copy::refresh();
 }
 
 /// The arenas whose free pages go back; spans go to the top arena, which comes last.

@@ -15,7 +15,7 @@
 
 use super::{object::Object, object_of, rules};
 use crate::{
-    raw::{self, Cell, Global, ModuleRef, root},
+    raw::{self, Cell, Global, ModuleRef, copy, root},
     sys::{memory, process},
 };
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -178,7 +178,7 @@ fn note_object(object: &Object) {
         record.next().set(first);
         record.loaded().set(epoch());
         match head.compare_exchange(first, record.link(), Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return,
+            Ok(_) => return copy::refresh(),
             // Another thread was first, perhaps with the same module.
             Err(now) => first = now,
         }

@@ -2,7 +2,7 @@
 
 use super::{Fit, Request, UNIT, region, round_up, segment};
 use crate::{
-    raw::{ArenaRef, Cell, Global, SegmentRef, padded_name, root, word},
+    raw::{ArenaRef, Cell, Global, SegmentRef, copy, padded_name, root, word},
     sync,
     sys::{
         clock,
@@ -125,6 +125,8 @@ pub fn create(
         return None;
     }
     COUNT.store(index + 1, Ordering::Release);
+    let bytes = (index + 1) * size_of::<Arena>();
+    copy::table(copy::Table::Arenas, TABLE.get() as usize, bytes);
     Some(new)
 }
 
@@ -149,6 +151,7 @@ pub(super) fn publish(new: ArenaRef, table: usize) -> bool {
         last => unsafe { ArenaRef::from_address(last) }.next(),
     }
     .store(new.link(), Ordering::Release);
+    copy::refresh();
     true
 }
 
@@ -162,6 +165,7 @@ pub(super) fn withdraw(old: ArenaRef) {
     if LAST.load(Ordering::Relaxed) == old.address() {
         LAST.store(before.map_or(0, ArenaRef::address), Ordering::Relaxed);
     }
+    copy::refresh();
 }
 
 /// All arenas in order of creation.

@@ -2,7 +2,7 @@
 
 use super::{round_up, segment};
 use crate::{
-    raw::{self, Cell, Global, RegionRef, SlabRef, SpanRef, byte, root},
+    raw::{self, Cell, Global, RegionRef, SlabRef, SpanRef, byte, copy, root},
     sync,
     sys::memory::{self, PAGE},
 };
@@ -63,6 +63,7 @@ static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// How many bytes of the reservation of a region each of its parts takes, in the order in which they lie.
 struct Parts {
+    copy: usize,
     map: usize,
     slabs: usize,
     segments: usize,
@@ -74,6 +75,7 @@ impl Parts {
     fn of(index: usize, size: usize) -> Self {
         let units = size / UNIT;
         Self {
+            copy: if index == 0 { copy::ROOM } else { 0 },
             map: round_up(units, UNIT),
             slabs: round_up(units * size_of::<Slab>(), UNIT),
             segments: match index {
@@ -85,7 +87,7 @@ impl Parts {
     }
 
     fn total(&self) -> usize {
-        self.map + self.slabs + self.segments + self.heap
+        self.copy + self.map + self.slabs + self.segments + self.heap
     }
 }
 
@@ -129,7 +131,7 @@ fn grow_regions(need: usize) -> Option<RegionRef> {
         return None;
     }
     let most = memory::address_space_limit().map_or(usize::MAX, |limit| limit / LIMIT_PART);
-    // One unit more, so that the heap can begin at a multiple of a unit.
+    // One unit more, so that the heap can begin at a multiple of a unit, behind a page.
     let try_size = |size: usize| {
         let parts = Parts::of(index, size);
         memory::reserve(parts.total() + UNIT).map(|address| (address, parts))
@@ -139,8 +141,10 @@ fn grow_regions(need: usize) -> Option<RegionRef> {
         .filter(|&&size| size >= need && size <= most)
         .find_map(|&size| try_size(size))
         .or_else(|| try_size(round_up(need.max(UNIT * 16), UNIT)))?;
-    let start = round_up(base, UNIT);
-    let (map, slabs) = (start, start + parts.map);
+    // An inaccessible page before it: no other mapping becomes one with the copy's, at whose start a reader looks for it.
+    let start = round_up(base + PAGE, UNIT);
+    let map = start + parts.copy;
+    let slabs = map + parts.map;
     let segments = slabs + parts.slabs;
     let heap = segments + parts.segments;
     if index == 0 && !segment::initialize(segments, parts.segments) {
@@ -152,6 +156,11 @@ fn grow_regions(need: usize) -> Option<RegionRef> {
     publish_part(index, 1, slabs, segments);
     publish_part(index, 2, segments, heap);
     publish_part(index, 3, heap, base + parts.total() + UNIT);
+    // Where nothing of the library lies lower, so that a core that is cut off has it as long as it has any of the heap.
+    if index == 0 && memory::commit(start, parts.copy) {
+        // SAFETY: fresh memory of the reservation, in front of its other parts.
+        unsafe { copy::place(start) };
+    }
     Some(region(index))
 }
 
@@ -219,6 +228,7 @@ fn trim(limit: usize) {
         trim_region(index, keep);
         keep = keep.saturating_sub(unused(region(index)));
     }
+    copy::refresh();
 }
 
 /// Gives the end of each part of a region back, so that at most `keep` bytes of its heap are reserved beyond what is in use.
@@ -291,6 +301,7 @@ fn commit_in(region: RegionRef, size: usize) -> Option<(usize, usize)> {
     if region.base().get() as usize == FIRST.base.load(Ordering::Relaxed) {
         FIRST.committed.store(committed + size, Ordering::Release);
     }
+    copy::refresh();
     Some((start, size))
 }
 

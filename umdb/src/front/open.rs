@@ -88,7 +88,7 @@ fn explain(target: &Target, error: &RootError) -> Failure {
     match error {
         RootError::NotFound if is_cut_off(target) => Failure {
             what: format!(
-                "{}: it is cut off before the data of {LIBRARY}, without which its heap cannot be read",
+                "{}: it is cut off before the heap of {LIBRARY} and before its data",
                 subject(target)
             ),
             hint: missing,
@@ -113,8 +113,23 @@ fn explain(target: &Target, error: &RootError) -> Failure {
     }
 }
 
-/// Whether a core lacks memory of the allocator's own file.
+/// Whether a core lacks memory of the allocator's own file, or of any where it does not name them.
 fn is_cut_off(target: &Target) -> bool {
+    let is_nameless = |mapping: &&crate::target::Mapping| {
+        mapping
+            .name
+            .as_deref()
+            .is_none_or(|name| name.starts_with("unknown-"))
+    };
+    if target
+        .mappings
+        .iter()
+        .filter(|mapping| !is_nameless(mapping))
+        .count()
+        == 0
+    {
+        return target.held_and_missing(&[(0, u64::MAX)]).1 > 0;
+    }
     let is_library = |name: &str| {
         name.rsplit('/')
             .next()

@@ -229,7 +229,12 @@ impl Heap {
             address,
             detail,
         };
-        if offset >= depot.used {
+        let end = match self.root.is_copy {
+            // Stacks may be newer than what a copy says of them.
+            true => depot.capacity,
+            false => depot.used,
+        };
+        if offset >= end {
             return Err(implausible(format!("the depot has no stack {id}")));
         }
         let entry: StackEntry = self.reader.one(address)?;

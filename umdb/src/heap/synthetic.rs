@@ -593,6 +593,7 @@ impl Builder {
             record,
             module: Some("libumem.so".into()),
             warnings: Vec::new(),
+            is_copy: false,
         };
         Heap::load(Arc::new(self.image.clone()), root)
     }

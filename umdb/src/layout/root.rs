@@ -27,6 +27,8 @@ pub struct Root {
     pub module: Option<String>,
     /// What is odd about it, one line each.
     pub warnings: Vec<String>,
+    /// It is a copy, which what it leads to may be newer than.
+    pub is_copy: bool,
 }
 
 impl Root {
@@ -90,7 +92,8 @@ pub enum RootError {
     },
 }
 
-/// Finds the root record by the notes of the modules, else by the dynamic symbol.
+/// Finds the root record by the notes of the modules, else by the dynamic symbol; in a core that is cut off also by the copies that
+/// allocators have of it.
 ///
 /// Where several modules have one, that of an allocator in service counts.
 ///
@@ -106,11 +109,26 @@ pub fn find_root(target: &Target, symbols: &Symbols) -> Result<Root, RootError> 
         let by_symbol = symbols.resolve(ROOT_SYMBOL).map(|symbol| symbol.address);
         candidates.extend(by_symbol.map(|at| (target.module_at(at).map(|m| m.name.clone()), at)));
     }
+    let copies = || target.root_copies.iter();
+    let unknown: Vec<u64> = copies()
+        .map(|copy| copy.root)
+        .filter(|root| candidates.iter().all(|(_, at)| at != root))
+        .collect();
+    candidates.extend(unknown.into_iter().map(|root| {
+        let module = target.module_at(root).map(|module| module.name.clone());
+        (
+            Some(module.unwrap_or_else(|| "a part that is missing".to_owned())),
+            root,
+        )
+    }));
     let mut roots: Vec<Root> = Vec::new();
     let mut errors = Vec::new();
     for (module, address) in candidates {
         match read_root(&*target.memory, module, address) {
-            Ok(root) => roots.push(root),
+            Ok(mut root) => {
+                root.is_copy = copies().any(|copy| copy.root == address && copy.stands_in);
+                roots.push(root);
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -216,6 +234,7 @@ fn read_root(memory: &dyn Memory, module: Option<String>, address: u64) -> Resul
         record,
         module: module.clone(),
         warnings: odd_sizes(&record),
+        is_copy: false,
     })
 }
 

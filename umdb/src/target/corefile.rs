@@ -19,10 +19,12 @@ use nix::{
     errno::Errno,
     unistd::{Whence, lseek64},
 };
+use umem_layout::{Plain, UmemRoot};
 
 use super::{
     Error, Files, Kind, Mapping, Memory, Module, Target,
     bytes::{half, word, xword},
+    copies,
     files::{map_file, open_regular},
     live, modules,
     notes::{FileRange, Notes},
@@ -70,6 +72,8 @@ struct CoreMemory {
     file: File,
     segments: Vec<Segment>,
     backing: Vec<Backing>,
+    /// What a core that is cut off lacks of the allocator's data, in order of address.
+    copies: Vec<copies::Piece>,
     /// Private memory that was never touched, and so is zero.
     untouched: Vec<(u64, u64)>,
 }
@@ -88,6 +92,7 @@ impl CoreMemory {
     /// Bytes from an address on that one layer holds without a gap; at least one.
     fn piece(&self, address: u64) -> Option<&[u8]> {
         self.core_piece(address)
+            .or_else(|| self.copied_piece(address))
             .or_else(|| self.file_piece(address))
             .or_else(|| self.zero_piece(address))
     }
@@ -109,7 +114,28 @@ impl CoreMemory {
             .get(from..from.checked_add(usize::try_from(rest).ok()?)?)
     }
 
+    fn copied_piece(&self, address: u64) -> Option<&[u8]> {
+        let (start, bytes) = find(&self.copies, address, |(start, bytes)| {
+            (*start, start.saturating_add(bytes.len() as u64))
+        })?;
+        bytes.get(usize::try_from(address - start).ok()?..)
+    }
+
+    /// Whether the core was to hold a written page and has lost it: what the file has there is something else.
+    fn is_lost(&self, address: u64) -> bool {
+        let segment = find(&self.segments, address, |segment| {
+            (segment.start, segment.end)
+        });
+        segment.is_some_and(|segment| {
+            let skip = address - segment.start;
+            segment.flags & PF_W != 0 && (segment.held..segment.wanted).contains(&skip)
+        })
+    }
+
     fn file_piece(&self, address: u64) -> Option<&[u8]> {
+        if self.is_lost(address) {
+            return None;
+        }
         let backing = find(&self.backing, address, |backing| {
             (backing.start, backing.end)
         })?;
@@ -205,8 +231,10 @@ pub(super) fn open(
         file,
         segments,
         backing: Vec::new(),
+        copies: Vec::new(),
         untouched: Vec::new(),
     };
+    let root_copies = copied(&mut memory, &mut warnings);
     if notes.files.is_empty() {
         name_modules(&memory, &mut mappings);
     }
@@ -236,11 +264,42 @@ pub(super) fn open(
         notes: remarks,
         frozen: false,
         pieces,
+        root_copies,
         exit: None,
         hold: None,
         run: None,
         files,
     })
+}
+
+/// Has the memory of a core that is cut off filled with the copies of the allocator's data.
+fn copied(memory: &mut CoreMemory, warnings: &mut Vec<String>) -> Vec<copies::RootCopy> {
+    let is_whole = |segment: &Segment| segment.held == segment.wanted;
+    if memory.segments.iter().all(is_whole) {
+        return Vec::new();
+    }
+    let writable = memory
+        .segments
+        .iter()
+        .filter(|segment| segment.flags & PF_W != 0);
+    let found = copies::find(memory, writable.map(|segment| segment.start));
+    let (mut roots, mut pieces) = (Vec::new(), Vec::new());
+    for (mut copy, all) in found {
+        let held = memory.core_piece(copy.root).map_or(0, <[u8]>::len);
+        copy.stands_in = held < UmemRoot::BYTES;
+        if copy.stands_in {
+            warnings.push(
+                "the allocator's own data is missing: a copy is used that the heap has of it; counters, and what lies in \
+                 magazines, are as of its last update"
+                    .to_owned(),
+            );
+        }
+        roots.push(copy);
+        pieces.extend(all);
+    }
+    pieces.sort_by_key(|piece| piece.0);
+    memory.copies = pieces;
+    roots
 }
 
 /// Finds the modules, and has the memory filled from their files.
@@ -633,6 +692,7 @@ mod tests {
             file: file.reopen().unwrap(),
             segments: Vec::new(),
             untouched: Vec::new(),
+            copies: Vec::new(),
             backing: vec![Backing {
                 start: 0x1000,
                 end: 0x3000,

@@ -248,6 +248,7 @@ fn target(
         notes: captured.notes,
         frozen: captured.frozen,
         pieces: Vec::new(),
+        root_copies: Vec::new(),
         exit: None,
         hold,
         run: None,

@@ -6,6 +6,7 @@
 //! go unharmed on drop, error and Ctrl-C, and no ptrace call outside of this folder.
 
 mod bytes;
+mod copies;
 mod corefile;
 mod files;
 mod image;
@@ -25,6 +26,7 @@ mod stop;
 mod trace;
 mod traced;
 
+pub use copies::RootCopy;
 pub use files::Files;
 pub use image::Image;
 pub use save::Saved;
@@ -307,6 +309,8 @@ pub struct Target {
     pub notes: Vec<String>,
     /// Memory that a core was to hold: start, end of what it does hold, end of what it was to hold.
     pub pieces: Vec<(u64, u64, u64)>,
+    /// Copies of the allocator's data that a core that is cut off has.
+    pub root_copies: Vec<RootCopy>,
     /// It is a frozen copy of a live process, which runs on.
     pub frozen: bool,
     /// How the process of `Kind::Exiting` is about to end.
@@ -466,6 +470,7 @@ impl Target {
             notes: Vec::new(),
             frozen: false,
             pieces: Vec::new(),
+            root_copies: Vec::new(),
             exit: None,
             hold: None,
             run: None,

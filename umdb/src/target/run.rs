@@ -134,6 +134,7 @@ fn open(pid: u32, threads: Vec<Thread>, exit: ExitKind, hold: Arc<Hold>) -> Resu
         notes: Vec::new(),
         frozen: false,
         pieces: Vec::new(),
+        root_copies: Vec::new(),
         exit: Some(exit),
         hold: Some(Box::new(RunHold(hold.clone()))),
         run: Some(hold),
