@@ -159,6 +159,30 @@ fn killed_at_any_moment_umdb_leaves_the_process_alive() {
     }
 }
 
+/// The end of a leader is told when its other threads are gone, which wait for umdb themselves.
+#[test]
+fn a_process_that_is_killed_meanwhile_is_not_waited_for() {
+    let victim = need!(Victim::start("odd", &["threads"]));
+    let begin = Instant::now();
+    look(&victim, "--snapshot", "::umem_status").expect_code(0);
+    let whole = begin.elapsed();
+    drop(victim);
+    for part in 0..24 {
+        let victim = need!(Victim::start("odd", &["threads"]));
+        let pid = victim.pid();
+        let killer = std::thread::spawn(move || {
+            // Not a wait for something: the signal is to arrive at different moments of the work.
+            std::thread::sleep(whole * part / 24);
+            let _ = kill(pid, Signal::SIGKILL);
+        });
+        // It has an end of its own before that of the watchdog.
+        let answer = look(&victim, "--snapshot", "::umem_status");
+        killer.join().expect("it does not fail");
+        expect_no_debris(&answer);
+        assert!((0..=3).contains(&answer.code()), "{answer}");
+    }
+}
+
 /// umdb that waits for commands, having answered one.
 struct Session {
     umdb: Option<std::process::Child>,

@@ -9,7 +9,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::Registers;
+use super::{Registers, procfs};
 
 /// What a traced thread reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,19 @@ pub(super) fn wait(tid: Pid, end: Instant) -> Option<Stop> {
         }
         if now - begin < SPIN {
             std::thread::yield_now();
+        } else if is_zombie(tid) {
+            // The end of a leader is reported when all other threads are gone; those that we trace wait for us.
+            let last = look(tid.as_raw(), libc::WNOHANG);
+            return Some(last.map_or(Stop::Gone, |(_, stop)| stop));
         } else {
             std::thread::sleep(SLEEP);
         }
     }
+}
+
+fn is_zombie(tid: Pid) -> bool {
+    let tid = tid.as_raw() as u32;
+    procfs::thread_state(tid, tid) == Some('Z')
 }
 
 fn request(request: c_uint, tid: Pid, address: usize, data: usize) -> Result<c_long, Errno> {
