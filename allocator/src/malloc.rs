@@ -58,11 +58,18 @@ pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
     allocate_slow(size, entry, family)
 }
 
+/// Goes on where the fast path of [`allocate`] fails.
 #[cold]
 #[inline(never)]
-fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
+pub fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
     if inject::strikes() {
         return out_of_memory(size, entry);
+    }
+    if size <= LARGEST
+        && let Some(magazines) = thread::fast_cache_at(cache::entry_offset(size))
+        && let Some(address) = thread::pop_previous(magazines)
+    {
+        return address;
     }
     allocate_sure(size, family, entry).unwrap_or_else(|| out_of_memory(size, entry))
 }
@@ -253,6 +260,10 @@ fn allocate_aligned_slow(size: usize, align: usize, family: u8, entry: Entry) ->
     if inject::strikes() {
         return None;
     }
+    let magazines = thread::fast_cache(cache::aligned_slot(size, align));
+    if let Some(address) = magazines.and_then(thread::pop_previous) {
+        return Some(address);
+    }
     allocate_aligned_sure(size, align, family, entry)
 }
 
@@ -393,56 +404,35 @@ pub(crate) fn fast_class(address: usize) -> Option<usize> {
     cache::class_of_unit(vmem::first_unit_kind(address))
 }
 
+/// Goes on where the fast path of [`release`] fails.
 #[cold]
 #[inline(never)]
-fn release_slow(address: usize, entry: Entry) {
+pub fn release_slow(address: usize, entry: Entry) {
     release_as(Return::FREE, address, entry);
 }
 
-/// Frees what `operator new` gave, as [`release`] does.
-///
-/// # Safety
-/// As for [`release`].
-#[inline(always)]
-pub unsafe fn release_object(address: usize, entry: Entry) {
-    let slot = usize::from(vmem::first_unit_kind(address));
-    if let Some(magazines) = thread::fast_cache(slot)
-        && thread::push(magazines, address)
-    {
-        return;
-    }
-    release_object_slow(address, entry);
-}
-
+/// Frees what `operator new` gave, where the fast path of `operator delete` fails.
 #[cold]
 #[inline(never)]
-fn release_object_slow(address: usize, entry: Entry) {
+pub fn release_object_slow(address: usize, entry: Entry) {
     release_as(Return::DELETE, address, entry);
 }
 
-/// Frees what `operator new[]` gave, as [`release`] does.
-///
-/// # Safety
-/// As for [`release`].
-#[inline(always)]
-pub unsafe fn release_array(address: usize, entry: Entry) {
-    let slot = usize::from(vmem::first_unit_kind(address));
-    if let Some(magazines) = thread::fast_cache(slot)
-        && thread::push(magazines, address)
-    {
-        return;
-    }
-    release_array_slow(address, entry);
-}
-
+/// Frees what `operator new[]` gave, where the fast path of `operator delete[]` fails.
 #[cold]
 #[inline(never)]
-fn release_array_slow(address: usize, entry: Entry) {
+pub fn release_array_slow(address: usize, entry: Entry) {
     release_as(Return::DELETE_ARRAY, address, entry);
 }
 
 /// Frees an address, which may be zero, by a function that is named in error reports.
 pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
+    let slot = usize::from(vmem::first_unit_kind(address));
+    if let Some(magazines) = thread::fast_cache(slot)
+        && thread::push_previous(magazines, address)
+    {
+        return;
+    }
     if address == 0 {
         return;
     }
@@ -505,6 +495,7 @@ fn release_buffer(address: usize, how: Return, entry: Entry) {
     }
     let local = thread::local();
     thread::register(local);
+    local.see_region();
     let magazines =
         cache::class_of_unit(vmem::unit_kind(address)).and_then(|class| local.cache(class));
     if magazines.is_some_and(|magazines| thread::is_last_freed(magazines, address)) {

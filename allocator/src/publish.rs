@@ -24,8 +24,7 @@ pub fn identify() {
     root.pointer_width().set(usize::BITS);
     root.root_size()
         .set(size_of::<umem_layout::UmemRoot>() as u32);
-    root.features_required().set(feature::MAGAZINES);
-    root.features_present().set(feature::MAGAZINES);
+    require(feature::MAGAZINES | feature::HOT_ROUNDS);
     root.pid().set(process::process_id());
     root.page_size().set(memory::PAGE as u64);
     root.unit_size().set(vmem::UNIT as u64);

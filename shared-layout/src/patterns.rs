@@ -3,7 +3,7 @@
 /// Major version of the layout. 0 promises nothing; from 1 on old cores stay readable within a major.
 pub const LAYOUT_MAJOR: u16 = 0;
 /// Minor version: structures have grown at their end, or a value was added.
-pub const LAYOUT_MINOR: u16 = 2;
+pub const LAYOUT_MINOR: u16 = 3;
 /// `UmemRoot::magic`, the bytes `UMEMROOT` read little-endian.
 pub const ROOT_MAGIC: u64 = u64::from_le_bytes(*b"UMEMROOT");
 /// Dynamic symbol of the root.
@@ -16,7 +16,8 @@ pub const NOTE_TYPE: u32 = 1;
 /// `UmemRoot::byte_order` as the writer stores it.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 /// Features that this version of the reader understands; see `UmemRoot::features_required`.
-pub const FEATURES_KNOWN: u64 = feature::MAGAZINES | feature::QUARANTINE | feature::SAMPLING;
+pub const FEATURES_KNOWN: u64 =
+    feature::MAGAZINES | feature::QUARANTINE | feature::SAMPLING | feature::HOT_ROUNDS;
 
 /// Bits of `UmemRoot::features_required`: what a reader must understand to give a verdict.
 pub mod feature {
@@ -26,6 +27,8 @@ pub mod feature {
     pub const QUARANTINE: u64 = 1 << 1;
     /// Some buffers live in audited twins of their cache, with a weight.
     pub const SAMPLING: u64 = 1 << 2;
+    /// The last round of a thread's loaded magazine is [`ThreadCache::hot`](crate::ThreadCache::hot).
+    pub const HOT_ROUNDS: u64 = 1 << 3;
 }
 
 /// Free fill, in 64-bit units.

@@ -425,7 +425,7 @@ published! {
         0x000 loaded: u64,
         /// Previous [`Magazine`] or zero.
         0x008 previous: u64,
-        /// Rounds in the loaded magazine; buffers `rounds[0..loaded_rounds]`.
+        /// Rounds in the loaded magazine: buffers `rounds[0..loaded_rounds]`, of which the last one stands in `hot`.
         0x010 loaded_rounds: u32,
         /// Rounds in the previous magazine.
         0x014 previous_rounds: u32,
@@ -439,8 +439,8 @@ published! {
         0x028 frees: u64,
         /// What `allocs` counts from: with sampling minus a random distance, so that its carry picks the next sample.
         0x030 bias: u64,
-        /// Zero: one entry fills one cache line.
-        0x038 reserved1: u64,
+        /// The last round of the loaded magazine; what stands at its place there is out of date. Without rounds it means nothing.
+        0x038 hot: u64,
     }
 
     /// A magazine. The addresses of its rounds follow the structure.
@@ -629,5 +629,17 @@ published! {
         0x008 record: u64,
         /// `record` XOR [`crate::TRAILER_ALLOCATED`] or [`crate::TRAILER_FREE`].
         0x010 state: u64,
+    }
+}
+
+impl ThreadCache {
+    /// How many rounds to read from the loaded magazine, and the one that stands in `hot`. Layouts before 0.3 had all of them in the
+    /// magazine, and zero in `hot`'s place.
+    #[must_use]
+    pub fn loaded_parts(&self) -> (u32, Option<u64>) {
+        match (self.hot, self.loaded_rounds.checked_sub(1)) {
+            (0, _) | (_, None) => (self.loaded_rounds, None),
+            (hot, Some(below)) => (below, Some(hot)),
+        }
     }
 }

@@ -13,6 +13,8 @@
 
 use crate::pointer;
 use core::ffi::c_void;
+#[cfg(target_arch = "x86_64")]
+use umem_core::{allocate_entry, release_entry};
 use umem_core::{debug::message, malloc, sys::process, unwind::Entry};
 use umem_layout::family;
 
@@ -22,11 +24,25 @@ core::arch::global_asm!(
     ".weak _ZSt17__throw_bad_allocv",
 );
 
+// Where the fast path of the throwing forms fails.
+
 extern "C" fn new_object(size: usize, sp: usize, fp: usize) -> *mut c_void {
-    pointer(malloc::allocate(size, family::NEW, Entry { sp, fp }))
+    pointer(malloc::allocate_slow(size, Entry { sp, fp }, family::NEW))
 }
 
 extern "C" fn new_array(size: usize, sp: usize, fp: usize) -> *mut c_void {
+    pointer(malloc::allocate_slow(
+        size,
+        Entry { sp, fp },
+        family::NEW_ARRAY,
+    ))
+}
+
+extern "C" fn try_object(size: usize, sp: usize, fp: usize) -> *mut c_void {
+    pointer(malloc::allocate(size, family::NEW, Entry { sp, fp }))
+}
+
+extern "C" fn try_array(size: usize, sp: usize, fp: usize) -> *mut c_void {
     pointer(malloc::allocate(size, family::NEW_ARRAY, Entry { sp, fp }))
 }
 
@@ -48,13 +64,11 @@ extern "C" fn new_array_aligned(size: usize, align: usize, sp: usize, fp: usize)
 }
 
 unsafe extern "C" fn delete_object(old: *mut c_void, sp: usize, fp: usize) {
-    // SAFETY: the contract of `operator delete`.
-    unsafe { malloc::release_object(old.expose_provenance(), Entry { sp, fp }) }
+    malloc::release_object_slow(old.expose_provenance(), Entry { sp, fp });
 }
 
 unsafe extern "C" fn delete_array_of(old: *mut c_void, sp: usize, fp: usize) {
-    // SAFETY: the contract of `operator delete[]`.
-    unsafe { malloc::release_array(old.expose_provenance(), Entry { sp, fp }) }
+    malloc::release_array_slow(old.expose_provenance(), Entry { sp, fp });
 }
 
 extern "C" fn without_libstdcxx() -> ! {
@@ -124,11 +138,19 @@ macro_rules! unless_replaced {
     };
 }
 
+/// As `allocate_entry!`, for an entry without a fast path.
+#[cfg(target_arch = "x86_64")]
+macro_rules! plain_entry {
+    ([$($before:expr),*] [$($slow:expr),* $(,)?] $($operands:tt)*) => {
+        core::arch::naked_asm!($($before,)* $($slow,)* $($operands)*)
+    };
+}
+
 /// What both kinds of throwing operator share: call the allocation, and on failure the new-handler, until one of
 /// them ends the loop. The arguments are kept on the stack for the next try.
 #[cfg(target_arch = "x86_64")]
 macro_rules! throwing_new {
-    ($($symbol:literal $name:ident($($argument:ident),*) => $body:ident, $sp:literal, $fp:literal $(, $base:literal)*;)*) => { $(
+    ($($entry:ident $symbol:literal $name:ident($($argument:ident),*) => $body:ident, $sp:literal, $fp:literal $(, $base:literal)*;)*) => { $(
         /// `operator new`; throws when there is no memory.
         ///
         /// # Safety
@@ -136,45 +158,45 @@ macro_rules! throwing_new {
         #[unsafe(export_name = $symbol)]
         #[unsafe(naked)]
         pub unsafe extern "C" fn $name($($argument: usize),*) -> *mut c_void {
-            core::arch::naked_asm!(
-                ".cfi_startproc",
-                concat!("umem_own", $symbol, ":"),
-                $(unless_replaced!($base),)*
-                "push rdi",
-                ".cfi_adjust_cfa_offset 8",
-                "push rsi",
-                ".cfi_adjust_cfa_offset 8",
-                "sub rsp, 8",
-                ".cfi_adjust_cfa_offset 8",
-                "2:",
-                concat!("lea ", $sp, ", [rsp + 24]"),
-                concat!("mov ", $fp, ", rbp"),
-                "call {body}",
-                "test rax, rax",
-                "jz 3f",
-                "add rsp, 24",
-                ".cfi_adjust_cfa_offset -24",
-                "ret",
-                ".cfi_adjust_cfa_offset 24",
-                "3:",
-                "mov rax, qword ptr [rip + _ZSt15get_new_handlerv@GOTPCREL]",
-                "test rax, rax",
-                "jz 4f",
-                "call rax",
-                "test rax, rax",
-                "jz 4f",
-                "call rax",
-                "mov rsi, qword ptr [rsp + 8]",
-                "mov rdi, qword ptr [rsp + 16]",
-                "jmp 2b",
-                "4:",
-                "add rsp, 24",
-                ".cfi_adjust_cfa_offset -24",
-                "mov rax, qword ptr [rip + _ZSt17__throw_bad_allocv@GOTPCREL]",
-                "test rax, rax",
-                "jz {no_library}",
-                "jmp rax",
-                ".cfi_endproc",
+            $entry!(
+                [".cfi_startproc", concat!("umem_own", $symbol, ":") $(, unless_replaced!($base))*]
+                [
+                    "push rdi",
+                    ".cfi_adjust_cfa_offset 8",
+                    "push rsi",
+                    ".cfi_adjust_cfa_offset 8",
+                    "sub rsp, 8",
+                    ".cfi_adjust_cfa_offset 8",
+                    "2:",
+                    concat!("lea ", $sp, ", [rsp + 24]"),
+                    concat!("mov ", $fp, ", rbp"),
+                    "call {body}",
+                    "test rax, rax",
+                    "jz 3f",
+                    "add rsp, 24",
+                    ".cfi_adjust_cfa_offset -24",
+                    "ret",
+                    ".cfi_adjust_cfa_offset 24",
+                    "3:",
+                    "mov rax, qword ptr [rip + _ZSt15get_new_handlerv@GOTPCREL]",
+                    "test rax, rax",
+                    "jz 4f",
+                    "call rax",
+                    "test rax, rax",
+                    "jz 4f",
+                    "call rax",
+                    "mov rsi, qword ptr [rsp + 8]",
+                    "mov rdi, qword ptr [rsp + 16]",
+                    "jmp 2b",
+                    "4:",
+                    "add rsp, 24",
+                    ".cfi_adjust_cfa_offset -24",
+                    "mov rax, qword ptr [rip + _ZSt17__throw_bad_allocv@GOTPCREL]",
+                    "test rax, rax",
+                    "jz {no_library}",
+                    "jmp rax",
+                    ".cfi_endproc",
+                ]
                 body = sym $body,
                 no_library = sym without_libstdcxx,
             )
@@ -184,10 +206,10 @@ macro_rules! throwing_new {
 
 #[cfg(target_arch = "x86_64")]
 throwing_new! {
-    "_Znwm" operator_new(size) => new_object, "rsi", "rdx";
-    "_Znam" operator_new_array(size) => new_array, "rsi", "rdx", "_Znwm";
-    "_ZnwmSt11align_val_t" operator_new_aligned(size, align) => new_object_aligned, "rdx", "rcx";
-    "_ZnamSt11align_val_t" operator_new_array_aligned(size, align) => new_array_aligned, "rdx", "rcx",
+    allocate_entry "_Znwm" operator_new(size) => new_object, "rsi", "rdx";
+    allocate_entry "_Znam" operator_new_array(size) => new_array, "rsi", "rdx", "_Znwm";
+    plain_entry "_ZnwmSt11align_val_t" operator_new_aligned(size, align) => new_object_aligned, "rdx", "rcx";
+    plain_entry "_ZnamSt11align_val_t" operator_new_array_aligned(size, align) => new_array_aligned, "rdx", "rcx",
         "_ZnwmSt11align_val_t";
 }
 
@@ -260,8 +282,8 @@ macro_rules! nothrow_new {
 
 #[cfg(target_arch = "x86_64")]
 nothrow_new! {
-    "_ZnwmRKSt9nothrow_t" new_nothrow => new_object, "rsi", "rdx", "_Znwm";
-    "_ZnamRKSt9nothrow_t" new_array_nothrow => new_array, "rsi", "rdx", "_Znam" "_Znwm";
+    "_ZnwmRKSt9nothrow_t" new_nothrow => try_object, "rsi", "rdx", "_Znwm";
+    "_ZnamRKSt9nothrow_t" new_array_nothrow => try_array, "rsi", "rdx", "_Znam" "_Znwm";
     "_ZnwmSt11align_val_tRKSt9nothrow_t" new_aligned_nothrow => new_object_aligned, "rdx", "rcx", "_ZnwmSt11align_val_t";
     "_ZnamSt11align_val_tRKSt9nothrow_t" new_array_aligned_nothrow => new_array_aligned, "rdx", "rcx",
         "_ZnamSt11align_val_t" "_ZnwmSt11align_val_t";
@@ -278,12 +300,9 @@ macro_rules! delete {
         #[unsafe(export_name = $symbol)]
         #[unsafe(naked)]
         pub unsafe extern "C" fn $name() {
-            core::arch::naked_asm!(
-                concat!("umem_own", $symbol, ":"),
-                $(unless_replaced!($base),)*
-                "mov rsi, rsp",
-                "mov rdx, rbp",
-                "jmp {body}",
+            release_entry!(
+                [concat!("umem_own", $symbol, ":") $(, unless_replaced!($base))*]
+                ["mov rsi, rsp", "mov rdx, rbp", "jmp {body}"]
                 body = sym $body,
             )
         }

@@ -60,6 +60,22 @@ macro_rules! entry {
     )* };
 }
 
+/// As `entry!`, for the two functions that have fast paths: the function in Rust is where those fail.
+macro_rules! fast_entry {
+    ($macro:ident: $($name:ident($argument:ident: $kind:ty) $(-> $result:ty)? => $body:ident;)*) => { $(
+        #[doc = concat!("See ", stringify!($name), "(3).")]
+        ///
+        /// # Safety
+        /// As for the function of the same name in libc.
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name($argument: $kind) $(-> $result)? {
+            umem_core::$macro!([] ["mov rsi, rsp", "mov rdx, rbp", "jmp {body}"] body = sym $body)
+        }
+    )* };
+}
+
 mod cxx;
 mod glibc;
 mod limits;
@@ -67,26 +83,32 @@ mod umem;
 mod vmem;
 
 entry! {
-    malloc(size: usize) -> *mut c_void => do_malloc, "rsi", "rdx";
     calloc(count: usize, size: usize) -> *mut c_void => do_calloc, "rdx", "rcx";
     realloc(pointer: *mut c_void, size: usize) -> *mut c_void => do_realloc, "rdx", "rcx";
     reallocarray(pointer: *mut c_void, count: usize, size: usize) -> *mut c_void => do_reallocarray, "rcx", "r8";
-    free(pointer: *mut c_void) => do_free, "rsi", "rdx";
-    cfree(pointer: *mut c_void) => do_free, "rsi", "rdx";
     memalign(align: usize, size: usize) -> *mut c_void => do_memalign, "rdx", "rcx";
     aligned_alloc(align: usize, size: usize) -> *mut c_void => do_aligned_alloc, "rdx", "rcx";
     posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int => do_posix_memalign, "rcx", "r8";
     valloc(size: usize) -> *mut c_void => do_valloc, "rsi", "rdx";
     pvalloc(size: usize) -> *mut c_void => do_pvalloc, "rsi", "rdx";
     // The names that glibc gives its own functions; a few programs call them.
-    __libc_malloc(size: usize) -> *mut c_void => do_malloc, "rsi", "rdx";
     __libc_calloc(count: usize, size: usize) -> *mut c_void => do_calloc, "rdx", "rcx";
     __libc_realloc(pointer: *mut c_void, size: usize) -> *mut c_void => do_realloc, "rdx", "rcx";
-    __libc_free(pointer: *mut c_void) => do_free, "rsi", "rdx";
     __libc_memalign(align: usize, size: usize) -> *mut c_void => do_memalign, "rdx", "rcx";
     __libc_valloc(size: usize) -> *mut c_void => do_valloc, "rsi", "rdx";
     __libc_pvalloc(size: usize) -> *mut c_void => do_pvalloc, "rsi", "rdx";
     __libc_reallocarray(pointer: *mut c_void, count: usize, size: usize) -> *mut c_void => do_reallocarray, "rcx", "r8";
+}
+
+fast_entry! { allocate_entry:
+    malloc(size: usize) -> *mut c_void => do_malloc;
+    __libc_malloc(size: usize) -> *mut c_void => do_malloc;
+}
+
+fast_entry! { release_entry:
+    free(pointer: *mut c_void) => do_free;
+    cfree(pointer: *mut c_void) => do_free;
+    __libc_free(pointer: *mut c_void) => do_free;
 }
 
 fn pointer(address: usize) -> *mut c_void {
@@ -99,7 +121,11 @@ fn fail(errno: c_int) -> *mut c_void {
 }
 
 unsafe extern "C" fn do_malloc(size: usize, sp: usize, fp: usize) -> *mut c_void {
-    pointer(malloc::allocate(size, family::MALLOC, Entry { sp, fp }))
+    pointer(malloc::allocate_slow(
+        size,
+        Entry { sp, fp },
+        family::MALLOC,
+    ))
 }
 
 unsafe extern "C" fn do_calloc(count: usize, size: usize, sp: usize, fp: usize) -> *mut c_void {
@@ -131,8 +157,7 @@ unsafe extern "C" fn do_reallocarray(
 }
 
 unsafe extern "C" fn do_free(old: *mut c_void, sp: usize, fp: usize) {
-    // SAFETY: the contract of free(3).
-    unsafe { malloc::release(old.expose_provenance(), Entry { sp, fp }) }
+    malloc::release_slow(old.expose_provenance(), Entry { sp, fp });
 }
 
 /// glibc rounds an alignment that is no power of two up to one.

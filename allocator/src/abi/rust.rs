@@ -56,13 +56,39 @@ macro_rules! entry {
 pub(super) use entry;
 
 entry! {
-    allocate(size, align) -> usize => do_allocate, "rdx", "rcx";
+    allocate_aligned(size, align) -> usize => do_allocate_aligned, "rdx", "rcx";
     allocate_zeroed(size) -> usize => do_allocate_zeroed, "rsi", "rdx";
     reallocate(address, size) -> usize => do_reallocate, "rdx", "rcx";
-    release(address) => do_release, "rsi", "rdx";
 }
 
-unsafe extern "C" fn do_allocate(size: usize, align: usize, sp: usize, fp: usize) -> usize {
+/// As `entry!`, for what has a fast path: the first function is where that fails, the second one is called where there is none.
+macro_rules! fast_entry {
+    ($macro:ident $name:ident($argument:ident) $(-> $result:ty)? => $body:ident, $all:expr) => {
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name($argument: usize) $(-> $result)? {
+            crate::$macro!([] ["mov rsi, rsp", "mov rdx, rbp", "jmp {body}"] body = sym $body)
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        unsafe extern "C" fn $name($argument: usize) $(-> $result)? {
+            $all
+        }
+    };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const NOWHERE: Entry = Entry { sp: 0, fp: 0 };
+
+fast_entry!(allocate_entry allocate(size) -> usize => do_allocate, malloc::allocate(size, family::MALLOC, NOWHERE));
+// SAFETY: the contract of `GlobalAlloc::dealloc`.
+fast_entry!(release_entry release(address) => do_release, unsafe { malloc::release(address, NOWHERE) });
+
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C" fn do_allocate(size: usize, sp: usize, fp: usize) -> usize {
+    malloc::allocate_slow(size, Entry { sp, fp }, family::MALLOC)
+}
+
+unsafe extern "C" fn do_allocate_aligned(size: usize, align: usize, sp: usize, fp: usize) -> usize {
     malloc::allocate_aligned(size, align, family::MALLOC, Entry { sp, fp })
 }
 
@@ -75,9 +101,9 @@ unsafe extern "C" fn do_reallocate(address: usize, size: usize, sp: usize, fp: u
     unsafe { malloc::reallocate(address, size, Entry { sp, fp }) }
 }
 
+#[cfg(target_arch = "x86_64")]
 unsafe extern "C" fn do_release(address: usize, sp: usize, fp: usize) {
-    // SAFETY: the contract of `GlobalAlloc::dealloc`.
-    unsafe { malloc::release(address, Entry { sp, fp }) }
+    malloc::release_slow(address, Entry { sp, fp });
 }
 
 fn pointer(address: usize) -> *mut u8 {
@@ -90,7 +116,12 @@ unsafe impl GlobalAlloc for Umem {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: any size and any power of two will do.
-        pointer(unsafe { allocate(layout.size(), layout.align()) })
+        pointer(unsafe {
+            match layout.align() <= malloc::ALIGN {
+                true => allocate(layout.size()),
+                false => allocate_aligned(layout.size(), layout.align()),
+            }
+        })
     }
 
     #[inline]

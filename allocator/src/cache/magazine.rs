@@ -38,7 +38,7 @@ pub fn round(magazine: MagazineRef, index: usize) -> &'static AtomicU64 {
 }
 
 /// The last of a magazine's first `rounds` rounds; for none of them the last word of the structure, which is no address
-/// of a buffer: that saves the fast path a test.
+/// of a buffer: that saves the fast path a test. What is read there may be written back.
 #[inline(always)]
 pub fn top(magazine: MagazineRef, rounds: usize) -> &'static AtomicU64 {
     const { assert!(core::mem::offset_of!(Magazine, capacity) == size_of::<Magazine>() - 4) };

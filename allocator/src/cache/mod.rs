@@ -34,8 +34,8 @@ pub use magazine::{
 pub use object::{Blueprint, Refusal, create_object, end_object};
 pub use quantum::{create_quantum, end_quantum};
 pub use sizes::{
-    CLASSES, LARGEST, aligned_class, aligned_slot, class_count, class_for, class_of_unit,
-    class_size, classes, configure, entry_offset, initialize, limit, slot_of_class,
+    CLASSES, LARGEST, OFFSET_OF, aligned_class, aligned_slot, class_count, class_for,
+    class_of_unit, class_size, classes, configure, entry_offset, initialize, limit, slot_of_class,
 };
 pub use slab::{
     Taken, abandon, batch, buffer_of, destroy_empty, give_back, give_back_run, take, take_used,

@@ -63,7 +63,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(DEFAULT.len());
 /// For each size in steps of 16 bytes the offset of its class's entry in a thread's array of magazines: element i serves sizes
 /// up to 16 * i. The offset, and not the number of the class, saves the fast path two instructions. Sizes above [`limit`]
 /// have the entry at zero, which no class has, so that it is always empty.
-static OFFSET_OF: [AtomicU32; LARGEST / STEP + 1] = {
+pub static OFFSET_OF: [AtomicU32; LARGEST / STEP + 1] = {
     let mut table = [const { AtomicU32::new(0) }; LARGEST / STEP + 1];
     let (mut step, mut class) = (0, 0);
     while step < table.len() {
@@ -173,11 +173,10 @@ pub fn classes(class: usize) -> CacheRef {
 }
 
 /// Rounds of the first magazines of a cache: many for small chunks, few for large ones, so that a magazine holds at most
-/// 64 KiB or so, but one at least.
+/// 72 KiB, but one at least. Not more for the smallest: after frees in random order each round keeps a slab.
 pub(super) const fn rounds_for(size: usize) -> u32 {
     match size {
-        0..=256 => 63,
-        257..=1152 => 31,
+        0..=1152 => 63,
         1153..=4096 => 15,
         4097..=16384 => 5,
         16385..=32768 => 3,

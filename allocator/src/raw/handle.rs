@@ -275,6 +275,7 @@ handle! {
         allocs: AtomicU64,
         frees: AtomicU64,
         bias: AtomicU64,
+        hot: AtomicU64,
     }
     /// A live [`Magazine`].
     pub struct MagazineRef: Magazine {

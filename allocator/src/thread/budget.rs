@@ -42,8 +42,14 @@ pub fn live() -> u32 {
 /// Bytes that each thread may keep now.
 fn limit() -> u64 {
     let own = root().options().perthread_cache;
-    let total = own.saturating_mul(tuning::CONCURRENCY.load(Ordering::Relaxed));
-    own.min((total / u64::from(live().max(1))).max(LEAST))
+    let (threads, meant_for) = (
+        u64::from(live()),
+        tuning::CONCURRENCY.load(Ordering::Relaxed),
+    );
+    if threads <= meant_for {
+        return own;
+    }
+    own.min((own.saturating_mul(meant_for) / threads).max(LEAST))
 }
 
 /// Whether two magazines of a cache are within the limit; if not, its buffers come from the slabs.
@@ -77,7 +83,7 @@ pub(super) fn loaded(cache: CacheRef, rounds: u32, given: u32, keep: ThreadCache
 /// Gives all magazines of the calling thread back.
 pub(super) fn give_all() {
     let local = local();
-    if local.thread.get() != 0 && local.caches.get() != 0 {
+    if local.thread.get() != 0 && local.fast.caches() != 0 {
         shed(local, 0, None);
     }
 }

@@ -8,6 +8,8 @@
 //! 1. For each size class a thread has a *loaded* and a *previous* magazine. The previous one is full or empty. An
 //!    allocation pops from the loaded one, a free pushes; when that fails the two are exchanged, and when
 //!    that does not help either, one is exchanged with the depot. So the depot sees at most one call in M.
+//!    The last round of the loaded magazine is kept in the entry itself, *hot*, and put into its place when the next one is pushed: so a
+//!    program that allocates what it has just freed waits for one store and not for three.
 //! 2. The magazines of debugged caches hold no rounds at all, so that every call takes the slow path: switching
 //!    debugging on costs the fast path nothing when it is off.
 //! 3. A thread registers at its first slow call. Its record is never freed: a debugger may hold its address. Records
@@ -15,6 +17,7 @@
 #![allow(unsafe_code)]
 
 mod budget;
+pub mod fast;
 mod front;
 mod quarantine;
 mod sample;
@@ -66,7 +69,7 @@ mod stage {
 /// The thread's block. It starts as zero bytes and is only reached from its own thread.
 #[repr(C)]
 pub struct Local {
-    caches: LocalCell<usize>,
+    fast: fast::Fast,
     thread: LocalCell<usize>,
     stage: LocalCell<u32>,
     capturing: LocalCell<bool>,
@@ -99,7 +102,7 @@ pub fn fast_cache(slot: usize) -> Option<ThreadCacheRef> {
 /// As [`fast_cache`], for the entry at this offset in the array.
 #[inline(always)]
 pub fn fast_cache_at(offset: usize) -> Option<ThreadCacheRef> {
-    const { assert!(core::mem::offset_of!(Local, caches) == 0) };
+    const { assert!(fast::local::CACHES == 0) };
     entry_at(tls::first_word(), offset)
 }
 
@@ -126,7 +129,13 @@ impl Local {
     /// The thread's magazines for a class. None: the thread is not in service.
     #[inline(always)]
     pub fn cache(&self, class: usize) -> Option<ThreadCacheRef> {
-        entry_of(self.caches.get(), cache::slot_of_class(class))
+        entry_of(self.fast.caches(), cache::slot_of_class(class))
+    }
+
+    /// The slow path has found a buffer in the map of units: so shall the fast one.
+    #[inline]
+    pub fn see_region(&self) {
+        self.fast.see_region();
     }
 
     /// Kernel's identifier of the thread.
@@ -292,7 +301,7 @@ fn register_new(local: &Local) {
     local.ring.set(thread.ring().get() as usize);
     local.front.set(front::create());
     arm_destructor();
-    local.caches.set(thread.caches().get() as usize);
+    local.fast.open(thread.caches().get() as usize);
     local.stage.set(stage::LIVE);
     update::thread_came();
 }
@@ -418,7 +427,7 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
     quarantine::flush(local);
     front::end(local);
     local.stage.set(stage::ENDED);
-    local.caches.set(0);
+    local.fast.close();
     // SAFETY: a thread in service has a record.
     let thread = unsafe { ThreadRef::from_address(local.thread.get()) };
     retire(thread);
@@ -496,10 +505,7 @@ fn give(cache: CacheRef, link: u64, rounds: u32) {
 #[inline(always)]
 pub fn pop(entry: ThreadCacheRef) -> Option<usize> {
     let rounds = entry.loaded_rounds().get();
-    if rounds == 0 {
-        return None;
-    }
-    if counts_to_zero(entry) {
+    if rounds == 0 || counts_to_zero(entry) {
         return None;
     }
     Some(take_round(entry, rounds))
@@ -541,55 +547,103 @@ fn pop_plain(entry: ThreadCacheRef) -> Option<usize> {
     Some(take_round(entry, rounds))
 }
 
+/// Takes the hot round; the one below becomes hot.
 #[inline(always)]
 fn take_round(entry: ThreadCacheRef, rounds: u32) -> usize {
     // SAFETY: a loaded magazine has `loaded_rounds` rounds.
     let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
+    let hot = entry.hot().get();
     entry.loaded_rounds().set(rounds - 1);
     // A signal handler that allocates here, and frees what it got, leaves the round where it is.
     compiler_fence(Ordering::Release);
-    cache::round(loaded, rounds as usize - 1).get() as usize
+    entry
+        .hot()
+        .set(cache::top(loaded, rounds as usize - 1).get());
+    hot as usize
 }
 
-/// Pushes a round onto the loaded magazine. False: it is full, or there is none, or the buffer is its last round already.
+/// Pushes a round onto the loaded magazine, where it is hot. False: the magazine is full, or there is none, or the buffer is its last
+/// round already.
 #[inline(always)]
 pub fn push(entry: ThreadCacheRef, address: usize) -> bool {
-    let rounds = entry.loaded_rounds().get();
-    if rounds == entry.capacity().get() {
+    let (rounds, hot) = (entry.loaded_rounds().get(), entry.hot().get());
+    if rounds == entry.capacity().get() || hot == address as u64 {
         return false;
     }
     // SAFETY: a capacity above zero belongs to a loaded magazine.
     let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
-    if cache::top(loaded, rounds as usize).get() == address as u64 {
-        return false;
-    }
-    cache::round(loaded, rounds as usize).set(address as u64);
+    cache::top(loaded, rounds as usize).set(hot);
     // A debugger that stops the thread here must not count a round that is not stored yet.
+    compiler_fence(Ordering::Release);
+    entry.hot().set(address as u64);
     compiler_fence(Ordering::Release);
     entry.loaded_rounds().set(rounds + 1);
     entry.frees().add(1);
     true
 }
 
-/// Whether a buffer is the last one that the thread has freed: a double free.
-pub fn is_last_freed(entry: ThreadCacheRef, address: usize) -> bool {
-    let rounds = entry.loaded_rounds().get() as usize;
-    let top = |loaded| cache::round(loaded, rounds - 1).get() == address as u64;
-    rounds > 0 && magazine(entry.loaded().get()).is_some_and(top)
+/// Pops from the previous magazine, if the loaded one is empty and that one is not; the two change places. None also in a signal
+/// handler that has interrupted the allocator, and where [`pop`] gives none.
+#[inline]
+pub fn pop_previous(entry: ThreadCacheRef) -> Option<usize> {
+    let can = entry.loaded_rounds().get() == 0 && entry.previous_rounds().get() != 0;
+    if !can || sync::has_interrupted() {
+        return None;
+    }
+    exchange(entry);
+    pop(entry)
 }
 
+/// Pushes onto the previous magazine, if the loaded one is full and that one is empty; the two change places. False also in a signal
+/// handler that has interrupted the allocator, and where [`push`] says so.
+#[inline]
+pub fn push_previous(entry: ThreadCacheRef, address: usize) -> bool {
+    let can = entry.loaded_rounds().get() == entry.capacity().get()
+        && entry.previous().get() != 0
+        && entry.previous_rounds().get() == 0
+        && !is_last_freed(entry, address);
+    if !can || sync::has_interrupted() {
+        return false;
+    }
+    exchange(entry);
+    push(entry, address)
+}
+
+/// Whether a buffer is the last one that the thread has freed: a double free.
+pub fn is_last_freed(entry: ThreadCacheRef, address: usize) -> bool {
+    entry.loaded_rounds().get() > 0 && entry.hot().get() == address as u64
+}
+
+/// Puts the hot round into its place in the loaded magazine.
+fn store_hot(entry: ThreadCacheRef) {
+    if let Some(loaded) = magazine(entry.loaded().get()) {
+        cache::top(loaded, entry.loaded_rounds().get() as usize).set(entry.hot().get());
+    }
+}
+
+/// Makes a magazine with so many rounds the loaded one; the entry has none.
+fn set_loaded(entry: ThreadCacheRef, loaded: MagazineRef, rounds: u32) {
+    entry.loaded().set(loaded.link());
+    // Magazines of one cache may differ in size: see `update`.
+    entry.capacity().set(loaded.capacity().get());
+    entry.hot().set(cache::top(loaded, rounds as usize).get());
+    compiler_fence(Ordering::Release);
+    entry.loaded_rounds().set(rounds);
+}
+
+/// Exchanges the two magazines; there is a previous one.
 fn exchange(entry: ThreadCacheRef) {
     let _section = sync::section();
+    let Some(previous) = magazine(entry.previous().get()) else {
+        return;
+    };
+    store_hot(entry);
     let (loaded, rounds) = (entry.loaded().get(), entry.loaded_rounds().get());
-    let (previous, previous_rounds) = (entry.previous().get(), entry.previous_rounds().get());
+    let previous_rounds = entry.previous_rounds().get();
     entry.loaded_rounds().set(0);
     entry.previous_rounds().set(0);
-    entry.loaded().set(previous);
     entry.previous().set(loaded);
-    // Magazines of one cache may differ in size: see `update`.
-    let capacity = magazine(previous).map_or(0, |magazine| magazine.capacity().get());
-    entry.capacity().set(capacity);
-    entry.loaded_rounds().set(previous_rounds);
+    set_loaded(entry, previous, previous_rounds);
     entry.previous_rounds().set(rounds);
 }
 
@@ -598,13 +652,12 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     let section = sync::section();
     let (old, old_rounds) = (entry.previous().get(), entry.previous_rounds().get());
     let old_capacity = magazine(old).map_or(0, |old| old.capacity().get());
+    store_hot(entry);
     entry.previous_rounds().set(0);
     entry.previous().set(entry.loaded().get());
     entry.previous_rounds().set(entry.loaded_rounds().get());
     entry.loaded_rounds().set(0);
-    entry.loaded().set(new.link());
-    entry.capacity().set(new.capacity().get());
-    entry.loaded_rounds().set(rounds);
+    set_loaded(entry, new, rounds);
     sample::arm(cache, entry);
     drop(section);
     give(cache, old, old_rounds);
@@ -653,7 +706,7 @@ fn fill_from_slabs(cache: CacheRef, entry: ThreadCacheRef, caller: Entry) -> Opt
     });
     // The chunk that is handed out first is the lowest one.
     reverse(loaded, rounds);
-    entry.loaded_rounds().set(rounds as u32);
+    set_loaded(entry, loaded, rounds as u32);
     pop_plain(entry)
 }
 

@@ -103,7 +103,7 @@ pub(super) fn after_fork(local: &Local) {
         return;
     };
     for slot in 0..thread.cache_count().get() as usize {
-        let armed = entry_of(local.caches.get(), slot).filter(|entry| entry.bias().get() != 0);
+        let armed = entry_of(local.fast.caches(), slot).filter(|entry| entry.bias().get() != 0);
         if let Some((entry, cache)) = armed.zip(crate::cache::of_slot(slot)) {
             draw_next(local, cache, entry, served(entry).wrapping_neg());
         }

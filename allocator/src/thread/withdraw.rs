@@ -4,7 +4,7 @@
 //! magazines a thread that ends has in its hands is held. The rounds go to the depot without a lock: that may destroy a slab and
 //! call destructors of the program.
 
-use super::{LIST_LOCK, count_into, entry_of, give, records};
+use super::{LIST_LOCK, count_into, entry_of, give, records, store_hot};
 use crate::{
     cache::{self, Hold},
     raw::{CacheRef, Cell, ThreadCacheRef},
@@ -29,6 +29,7 @@ impl Detached {
 /// Empties an entry. None: it was empty.
 fn detach(cache: CacheRef, entry: ThreadCacheRef) -> Option<Detached> {
     count_into(cache, entry);
+    store_hot(entry);
     let detached = Detached {
         loaded: (entry.loaded().get(), entry.loaded_rounds().get()),
         previous: (entry.previous().get(), entry.previous_rounds().get()),

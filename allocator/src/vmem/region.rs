@@ -109,6 +109,27 @@ pub fn first_unit_kind(address: usize) -> u8 {
     unsafe { byte(FIRST.map.load(Ordering::Relaxed), offset >> UNIT_SHIFT) }.get()
 }
 
+/// What the fast path of free has to know of the first region.
+#[derive(Clone, Copy)]
+pub struct FirstRegion {
+    /// Address of the heap.
+    pub base: usize,
+    /// Its bytes that are committed: they grow, and the map covers them all.
+    pub committed: usize,
+    /// Address of the map of units.
+    pub map: usize,
+}
+
+/// The first region now.
+#[inline]
+pub fn first_region() -> FirstRegion {
+    FirstRegion {
+        committed: FIRST.committed.load(Ordering::Acquire),
+        base: FIRST.base.load(Ordering::Relaxed),
+        map: FIRST.map.load(Ordering::Relaxed),
+    }
+}
+
 fn region(index: usize) -> RegionRef {
     debug_assert!(index < REGIONS_MAX);
     // SAFETY: an element of a static array that is only accessed through handles.

@@ -87,7 +87,9 @@ impl Heap {
                 Err(damage) => return self.damage.add(damage),
             };
             let has_ranges = cache.is_some_and(|cache| self.has_ranges(cache as usize));
-            let rounds = self.add_rounds(record.loaded, record.loaded_rounds, has_ranges)
+            let (below, hot) = record.loaded_parts();
+            let rounds = self.add_rounds(record.loaded, below, has_ranges)
+                + self.add_hot(address, hot, has_ranges)
                 + self.add_rounds(record.previous, record.previous_rounds, has_ranges);
             let is_used = record.loaded | record.previous | record.allocs | record.frees != 0;
             if let Some(cache) = cache.filter(|_| is_used) {
@@ -138,19 +140,41 @@ impl Heap {
         };
         let mut found = 0;
         for address in addresses {
-            match self.find(address) {
-                Some(Location::Buffer(buffer, 0)) => {
-                    found += 1;
-                    // Where a slab keeps states, they tell the truth.
-                    if self.slab(buffer).states == 0 {
-                        self.set_state(buffer, buffer_state::MAGAZINE);
-                    }
-                }
-                _ => self
+            match self.add_round(address) {
+                true => found += 1,
+                false => self
                     .damage
                     .add(implausible(format!("its round {address:#x} is no buffer"))),
             }
         }
         found
+    }
+
+    /// Notes that the hot round of a thread's entry is free, and returns how many there are: one at most.
+    fn add_hot(&mut self, entry: u64, hot: Option<u64>, is_range: bool) -> u64 {
+        let Some(hot) = hot else {
+            return 0;
+        };
+        if is_range || self.add_round(hot) {
+            return 1;
+        }
+        self.damage.add(Damage::Implausible {
+            what: "the hot round of a thread".into(),
+            address: entry,
+            detail: format!("{hot:#x} is no buffer"),
+        });
+        0
+    }
+
+    /// Notes that a round is free. False: it is no buffer.
+    fn add_round(&mut self, address: u64) -> bool {
+        let Some(Location::Buffer(buffer, 0)) = self.find(address) else {
+            return false;
+        };
+        // Where a slab keeps states, they tell the truth.
+        if self.slab(buffer).states == 0 {
+            self.set_state(buffer, buffer_state::MAGAZINE);
+        }
+        true
     }
 }

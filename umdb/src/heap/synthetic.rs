@@ -408,10 +408,14 @@ impl Builder {
         at
     }
 
-    /// A thread with a loaded magazine for a cache, which gets an entry in the array of threads. Allocations and frees
-    /// served there are counted.
+    /// A thread with a loaded magazine for a cache, which gets an entry in the array of threads. The last round is in the entry alone.
+    /// Allocations and frees served there are counted.
     pub(crate) fn thread(&mut self, tid: u32, cache: usize, rounds: &[Made], counts: (u64, u64)) {
         let loaded = self.magazine(rounds);
+        if let Some(last) = rounds.len().checked_sub(1) {
+            let place = loaded + (size_of::<Magazine>() + last * 8) as u64;
+            self.write_word(place, 0xdead_0000);
+        }
         let count = self.caches.len() as u32;
         let stride = size_of::<ThreadCache>();
         let caches = self.room(count as usize * stride);
@@ -420,6 +424,7 @@ impl Builder {
             loaded,
             loaded_rounds: rounds.len() as u32,
             capacity: rounds.len() as u32,
+            hot: rounds.last().map_or(0, |round| round.address),
             allocs: counts.0,
             frees: counts.1,
             ..ThreadCache::ZERO

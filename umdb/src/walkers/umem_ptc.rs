@@ -51,15 +51,13 @@ fn walk<'a>(
     let held = heap.held.iter().filter(move |held| {
         start.is_none_or(|tid| tid == tid_of(held)) && cache.is_none_or(|cache| cache == held.cache)
     });
-    let magazines = held.flat_map(|held| {
+    Ok(Box::new(held.flat_map(|held| {
         let record = held.record;
-        [
-            (record.loaded, record.loaded_rounds),
-            (record.previous, record.previous_rounds),
-        ]
-    });
-    Ok(Box::new(magazines.flat_map(|(magazine, rounds)| {
-        rounds_of(subject, magazine, rounds)
+        let (below, hot) = record.loaded_parts();
+        let mut rounds = rounds_of(subject, record.loaded, below);
+        rounds.extend(hot.map(Ok));
+        rounds.extend(rounds_of(subject, record.previous, record.previous_rounds));
+        rounds
     })))
 }
 

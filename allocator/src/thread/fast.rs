@@ -1,0 +1,202 @@
+//! The fast paths of malloc and free, as assembly that stands at the very start of the entries.
+//!
+//! # Why assembly
+//! An entry hands its stack pointer and frame pointer to the slow path, so that stacks begin at its caller: only a naked function has
+//! them, and one that first jumps to Rust code takes six instructions a pair more. What the paths read of the thread they read by way of
+//! the segment register, in the instructions that use it: that is another ten.
+//!
+//! The texts do what [`super::pop`] and [`super::push`] do, store by store, and the slow paths go on with those. They change no
+//! register that may hold an argument but, in free, those behind the first. On other machines the entries call
+//! `malloc::allocate` and `malloc::release`.
+
+use super::Local;
+use crate::vmem;
+use core::{
+    cell::Cell as LocalCell,
+    mem::offset_of,
+    sync::atomic::{Ordering, compiler_fence},
+};
+use umem_layout::{Magazine, ThreadCache};
+
+/// What the fast paths read of a thread. All zero for a thread that is not in service, whose every call takes the slow path.
+#[repr(C)]
+pub struct Fast {
+    /// Address of the array of [`ThreadCache`], or zero.
+    caches: LocalCell<usize>,
+    /// One more than the largest size of a class.
+    sizes: LocalCell<usize>,
+    /// The first region, its committed bytes, and its map of units, as the thread last saw them.
+    base: LocalCell<usize>,
+    committed: LocalCell<usize>,
+    map: LocalCell<usize>,
+}
+
+impl Fast {
+    /// Address of the array of [`ThreadCache`], or zero.
+    #[inline(always)]
+    pub(super) fn caches(&self) -> usize {
+        self.caches.get()
+    }
+
+    /// Puts the thread into service. A signal handler that comes in between finds the paths open or closed.
+    pub(super) fn open(&self, caches: usize) {
+        self.caches.set(caches);
+        compiler_fence(Ordering::SeqCst);
+        if caches != 0 {
+            self.sizes.set(crate::cache::LARGEST + 1);
+            self.see_region();
+        }
+    }
+
+    /// Takes the thread out of service.
+    pub(super) fn close(&self) {
+        self.sizes.set(0);
+        self.committed.set(0);
+        compiler_fence(Ordering::SeqCst);
+        self.caches.set(0);
+    }
+
+    /// Looks how far the first region reaches by now.
+    #[inline]
+    pub(super) fn see_region(&self) {
+        let first = vmem::first_region();
+        if self.caches.get() != 0 && self.committed.get() != first.committed {
+            self.base.set(first.base);
+            self.map.set(first.map);
+            compiler_fence(Ordering::SeqCst);
+            self.committed.set(first.committed);
+        }
+    }
+}
+
+/// Places within a thread's block of storage.
+pub mod local {
+    use super::{Fast, Local, offset_of};
+    /// Address of the array of entries.
+    pub const CACHES: usize = offset_of!(Local, fast) + offset_of!(Fast, caches);
+    /// One more than the largest size.
+    pub const SIZES: usize = offset_of!(Local, fast) + offset_of!(Fast, sizes);
+    /// The first region.
+    pub const BASE: usize = offset_of!(Local, fast) + offset_of!(Fast, base);
+    /// Its committed bytes.
+    pub const COMMITTED: usize = offset_of!(Local, fast) + offset_of!(Fast, committed);
+    /// Its map.
+    pub const MAP: usize = offset_of!(Local, fast) + offset_of!(Fast, map);
+}
+
+/// Places within an entry and a magazine.
+pub mod entry {
+    use super::{Magazine, ThreadCache, offset_of};
+    /// `hot`.
+    pub const HOT: usize = offset_of!(ThreadCache, hot);
+    /// `allocs`.
+    pub const ALLOCS: usize = offset_of!(ThreadCache, allocs);
+    /// `frees`.
+    pub const FREES: usize = offset_of!(ThreadCache, frees);
+    /// `loaded_rounds`.
+    pub const ROUNDS: usize = offset_of!(ThreadCache, loaded_rounds);
+    /// `capacity`.
+    pub const CAPACITY: usize = offset_of!(ThreadCache, capacity);
+    /// `loaded`.
+    pub const LOADED: usize = offset_of!(ThreadCache, loaded);
+    /// From a magazine to the word before its first round: see `cache::top`.
+    pub const BELOW: usize = size_of::<Magazine>() - 8;
+    /// Binary logarithm of the size of an entry.
+    pub const SHIFT: u32 = size_of::<ThreadCache>().trailing_zeros();
+    const _: () = assert!(size_of::<ThreadCache>().is_power_of_two());
+}
+
+/// The naked body of an entry that allocates as many bytes as `rdi` says. Where the fast path fails it goes on with `slow`, all
+/// arguments in place, and nothing was changed but the count of allocations of a sample.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! allocate_entry {
+    ([$($before:expr),*] [$($slow:expr),* $(,)?] $($operands:tt)*) => {
+        core::arch::naked_asm!(
+            $($before,)*
+            "mov r10, qword ptr [rip + umem_tls_block@GOTTPOFF]",
+            "cmp rdi, qword ptr fs:[r10 + {fast_sizes}]",
+            "jae 22f",
+            // The entry of the class: see `cache::entry_offset`.
+            "lea rax, [rdi + 15]",
+            "shr rax, 4",
+            "mov r11, qword ptr [rip + {fast_offsets}@GOTPCREL]",
+            "mov r11d, dword ptr [r11 + 4 * rax]",
+            "add r11, qword ptr fs:[r10 + {fast_caches}]",
+            "mov eax, dword ptr [r11 + {fast_rounds}]",
+            "sub eax, 1",
+            "jb 22f",
+            "add qword ptr [r11 + {fast_allocs}], 1",
+            "jz 22f",
+            // The last round but one becomes hot.
+            "mov r10, qword ptr [r11 + {fast_loaded}]",
+            "mov dword ptr [r11 + {fast_rounds}], eax",
+            "mov r10, qword ptr [r10 + 8 * rax + {fast_below}]",
+            "mov rax, qword ptr [r11 + {fast_hot}]",
+            "mov qword ptr [r11 + {fast_hot}], r10",
+            "ret",
+            "22:",
+            $($slow,)*
+            fast_sizes = const $crate::thread::fast::local::SIZES,
+            fast_caches = const $crate::thread::fast::local::CACHES,
+            fast_offsets = sym $crate::cache::OFFSET_OF,
+            fast_hot = const $crate::thread::fast::entry::HOT,
+            fast_allocs = const $crate::thread::fast::entry::ALLOCS,
+            fast_rounds = const $crate::thread::fast::entry::ROUNDS,
+            fast_loaded = const $crate::thread::fast::entry::LOADED,
+            fast_below = const $crate::thread::fast::entry::BELOW,
+            $($operands)*
+        )
+    };
+}
+
+/// The naked body of an entry that frees the address in `rdi`. Where the fast path fails it goes on with `slow`, the address in
+/// place, and nothing was changed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! release_entry {
+    ([$($before:expr),*] [$($slow:expr),* $(,)?] $($operands:tt)*) => {
+        core::arch::naked_asm!(
+            $($before,)*
+            "mov r10, qword ptr [rip + umem_tls_block@GOTTPOFF]",
+            "mov rax, rdi",
+            "sub rax, qword ptr fs:[r10 + {fast_base}]",
+            "cmp rax, qword ptr fs:[r10 + {fast_committed}]",
+            "jae 22f",
+            // The entry that the unit's byte in the map tells.
+            "shr rax, {fast_unit}",
+            "add rax, qword ptr fs:[r10 + {fast_map}]",
+            "movzx eax, byte ptr [rax]",
+            "shl eax, {fast_shift}",
+            "add rax, qword ptr fs:[r10 + {fast_caches}]",
+            "mov ecx, dword ptr [rax + {fast_rounds}]",
+            "cmp ecx, dword ptr [rax + {fast_capacity}]",
+            "je 22f",
+            "mov rsi, qword ptr [rax + {fast_hot}]",
+            "cmp rdi, rsi",
+            "je 22f",
+            // What was hot goes into its place.
+            "mov rdx, qword ptr [rax + {fast_loaded}]",
+            "mov qword ptr [rdx + 8 * rcx + {fast_below}], rsi",
+            "mov qword ptr [rax + {fast_hot}], rdi",
+            "inc dword ptr [rax + {fast_rounds}]",
+            "inc qword ptr [rax + {fast_frees}]",
+            "ret",
+            "22:",
+            $($slow,)*
+            fast_base = const $crate::thread::fast::local::BASE,
+            fast_committed = const $crate::thread::fast::local::COMMITTED,
+            fast_map = const $crate::thread::fast::local::MAP,
+            fast_caches = const $crate::thread::fast::local::CACHES,
+            fast_unit = const $crate::vmem::UNIT.trailing_zeros(),
+            fast_shift = const $crate::thread::fast::entry::SHIFT,
+            fast_hot = const $crate::thread::fast::entry::HOT,
+            fast_frees = const $crate::thread::fast::entry::FREES,
+            fast_rounds = const $crate::thread::fast::entry::ROUNDS,
+            fast_capacity = const $crate::thread::fast::entry::CAPACITY,
+            fast_loaded = const $crate::thread::fast::entry::LOADED,
+            fast_below = const $crate::thread::fast::entry::BELOW,
+            $($operands)*
+        )
+    };
+}
