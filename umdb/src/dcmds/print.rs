@@ -42,7 +42,7 @@ const HELP: &str = "\
 Shows what is at an address as a value of a type. Types are those of the program,
 where it has debug information (DWARF), and the structures that libumem.so
 publishes: Cache, Slab, Arena, Segment, AuditRecord, Thread, UmemRoot and others,
-some also by their old names, as umem_cache_t and vmem_t.
+some also by their old names, as umem_cache_t or struct umem_cache.
 
     > umem_alloc_64::print Cache name buffers
 
@@ -203,10 +203,13 @@ mod tests {
             shown(cache, &["Cache", "name", "buffers", "align"]),
             expected
         );
-        assert_eq!(
-            shown(cache, &["-d", "umem_cache_t", "buffers"]),
-            "buffers = 682\n"
-        );
+        for old in ["umem_cache_t", "umem_cache", "struct umem_cache"] {
+            assert_eq!(
+                shown(cache, &["-d", old, "buffers"]),
+                "buffers = 682\n",
+                "{old}"
+            );
+        }
         let at = builder.caches[0].0 + 0x48;
         let expected = format!("{at:x} u64 chunk_size = 0x60\n");
         assert_eq!(shown(cache, &["-at", "Cache", "chunk_size"]), expected);

@@ -29,7 +29,7 @@ pub enum Kind {
     Pointer(Box<Kind>),
 }
 
-/// Names by which mdb users know published structures.
+/// Names by which mdb users know published structures; their tags are the same without `_t`.
 const OLD_NAMES: [(&str, &str); 10] = [
     ("umem_cache_t", "Cache"),
     ("umem_slab_t", "Slab"),
@@ -50,9 +50,11 @@ const POINTER: u64 = 8;
 impl Kind {
     /// The published structure with a name.
     fn published(name: &str) -> Option<Self> {
-        let old = OLD_NAMES.iter().find(|(old, _)| *old == name);
-        let name = old.map_or(name, |(_, name)| name);
-        let name = name.strip_prefix("struct ").unwrap_or(name);
+        let tag = name.strip_prefix("struct ").unwrap_or(name);
+        let old = OLD_NAMES
+            .iter()
+            .find(|(old, _)| *old == name || old.strip_suffix("_t") == Some(tag));
+        let name = old.map_or(tag, |(_, name)| name);
         STRUCTS
             .iter()
             .position(|(other, _, _)| *other == name)
