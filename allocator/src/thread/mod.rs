@@ -552,13 +552,14 @@ fn pop_plain(entry: ThreadCacheRef) -> Option<usize> {
 fn take_round(entry: ThreadCacheRef, rounds: u32) -> usize {
     // SAFETY: a loaded magazine has `loaded_rounds` rounds.
     let loaded = unsafe { MagazineRef::from_address(entry.loaded().get() as usize) };
-    let hot = entry.hot().get();
+    let (hot, below) = (
+        entry.hot().get(),
+        cache::top(loaded, rounds as usize - 1).get(),
+    );
     entry.loaded_rounds().set(rounds - 1);
-    // A signal handler that allocates here, and frees what it got, leaves the round where it is.
+    // A signal handler that allocates here, and frees what it got, leaves the rounds where they are.
     compiler_fence(Ordering::Release);
-    entry
-        .hot()
-        .set(cache::top(loaded, rounds as usize - 1).get());
+    entry.hot().set(below);
     hot as usize
 }
 
