@@ -44,7 +44,7 @@ pub(crate) fn refuse(code: u32, subject: &Subject, entry: Entry) {
     report::report(&Damage::new(code), subject, &thread::call_for_report(entry));
 }
 
-/// An address that is in no buffer.
+/// An address that is in no buffer, or in a slab whose structure was overwritten.
 #[cold]
 pub(crate) fn invalid(address: usize, how: Return, entry: Entry) {
     if recent::holds(address) {
@@ -67,6 +67,9 @@ pub(crate) fn invalid(address: usize, how: Return, entry: Entry) {
         sp: entry.sp,
         ..Subject::address(address).by(how)
     };
+    if let Some(slab) = vmem::damaged_slab_at(address) {
+        return report::damaged_slab(slab.link(), subject, &call);
+    }
     report::report(&Damage::new(error_code::BAD_ADDRESS), &subject, &call);
 }
 

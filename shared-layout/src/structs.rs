@@ -103,8 +103,8 @@ published! {
         0x030 states: u64,
         /// Address of one [`crate::family`] byte a chunk, or zero.
         0x038 families: u64,
-        /// Zero.
-        0x040 reserved: u64,
+        /// A mix of what is fixed while the slab lives, by which the allocator knows that it was not overwritten. Zero before 0.4.
+        0x040 seal: u64,
         /// Address of one [`AuditRecord`] a chunk, or zero.
         0x048 records: u64,
         /// Chunks taken from the slab layer.

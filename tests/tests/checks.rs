@@ -282,6 +282,117 @@ fn a_report_survives_damage_of_the_allocators_own_data() {
     }
 }
 
+/// Runs `slabs` with one field of a slab's structure overwritten: its bytes and offset, with buffers of a size.
+fn overwrite(
+    debug: &str,
+    action: &str,
+    buffer: usize,
+    (bytes, field): (usize, usize),
+    value: &str,
+) -> Outcome<Answer> {
+    let numbers = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>();
+    let start = Start::new("slabs")?
+        .args([action])
+        .args(numbers(&[buffer, bytes, field]))
+        .args([value])
+        .args(numbers(&[
+            offset_of!(UmemRoot, unit_size),
+            offset_of!(UmemRoot, regions),
+            offset_of!(Region, base),
+            offset_of!(Region, slabs),
+            size_of::<Slab>(),
+            offset_of!(Slab, head_delta),
+        ]));
+    Ok(start.env("UMEM_DEBUG", debug).run())
+}
+
+fn expect_damage_is_told(answer: &Answer, what: &str) {
+    assert_eq!(
+        answer.status.signal(),
+        Some(Signal::SIGABRT as i32),
+        "{what} {answer}"
+    );
+    assert_eq!(
+        headline(answer),
+        "umem allocator: allocator structures corrupted",
+        "{what} {answer}"
+    );
+    let second = answer.stderr.lines().nth(1).unwrap_or_default();
+    assert!(
+        second.starts_with("slab structure at 0x") && second.ends_with(" is damaged"),
+        "{what} {answer}"
+    );
+    let last = answer.stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("umem: heap corruption detected; look with: umdb"),
+        "{what} {answer}"
+    );
+}
+
+/// Each pointer of a slab's structure, overwritten by what is no address, by one of other memory, and by one of the slab: whatever the
+/// program does next with the slab, the damage is told.
+#[test]
+fn overwritten_pointers_of_a_slab_are_told() {
+    let fields = [
+        offset_of!(Slab, next),
+        offset_of!(Slab, prev),
+        offset_of!(Slab, cache),
+        offset_of!(Slab, base),
+        offset_of!(Slab, bitmap),
+        offset_of!(Slab, states),
+        offset_of!(Slab, families),
+        offset_of!(Slab, records),
+    ];
+    let values = ["0x4141414141414141", "8", "stack", "self", "buffer"];
+    for (index, field) in fields.into_iter().enumerate() {
+        for (number, value) in values.into_iter().enumerate() {
+            // umem_verify looks at buffers, not at lists.
+            let actions: &[&str] = match index {
+                0 | 1 => &["free", "allocate", "realloc", "usable"],
+                _ => &["free", "allocate", "realloc", "usable", "verify"],
+            };
+            for &action in actions {
+                // All sets of checks in turn.
+                let debug = ["default", "guards", "lite", "audit"][(index + number) % 4];
+                let answer = need!(overwrite(debug, action, 24, (8, field), value));
+                expect_damage_is_told(&answer, &format!("{debug} {action} {field:#x} {value}"));
+            }
+        }
+    }
+}
+
+/// The units of a slab behind its first lead back to it.
+#[test]
+fn an_overwritten_way_back_to_the_slab_is_told() {
+    let delta = (4, offset_of!(Slab, head_delta));
+    for value in ["0x41414141", "0xffffffff", "1000"] {
+        for action in ["free", "realloc", "usable"] {
+            let answer = need!(overwrite("default", action, 100_000, delta, value));
+            expect_damage_is_told(&answer, &format!("{action} {value}"));
+        }
+    }
+}
+
+/// With `noabort` the slab is left alone, and the program goes on with others.
+#[test]
+fn a_program_goes_on_without_a_damaged_slab() {
+    for field in [
+        offset_of!(Slab, next),
+        offset_of!(Slab, states),
+        offset_of!(Slab, bitmap),
+    ] {
+        for action in ["free", "allocate"] {
+            let (value, debug) = ("0x4141414141414141", "default,noabort");
+            let answer = need!(overwrite(debug, action, 24, (8, field), value));
+            assert_eq!(answer.code(), 0, "{action} {field:#x} {answer}");
+            assert!(
+                answer.stderr.contains("\nslab structure at 0x"),
+                "{action} {field:#x} {answer}"
+            );
+        }
+    }
+}
+
 /// A program that is linked to the library, in a folder that everybody may read, with these permissions.
 fn linked(folder: &Path, mode: u32) -> Outcome<PathBuf> {
     let (library, program) = (folder.join("libumem.so"), folder.join("linked"));

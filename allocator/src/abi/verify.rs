@@ -21,7 +21,13 @@ pub fn all(entry: Entry) -> usize {
     let _slabs = relief::keep_slabs();
     let mut damaged = 0;
     vmem::for_each_slab(|slab| {
-        for index in 0..slab.carved().get() as usize {
+        if vmem::is_damaged(slab) {
+            let call = thread::call_for_report(entry);
+            report::damaged_slab(slab.link(), Subject::address(0), &call);
+            damaged += 1;
+            return;
+        }
+        for index in 0..slab.carved().get().min(slab.capacity().get()) as usize {
             damaged += usize::from(!is_whole(cache::buffer_of(slab, index), entry));
         }
     });

@@ -163,7 +163,7 @@ fn flush(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
     let address = |index| round(magazine, index).load(Ordering::Relaxed) as usize;
     let buffer = |index| {
         let found = vmem::slab_at(address(index))?;
-        Buffer::at(found, address(index))
+        Buffer::within(found, address(index))
             .ok()
             .filter(|buffer| buffer.cache == cache)
     };

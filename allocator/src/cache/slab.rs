@@ -2,7 +2,12 @@
 
 use super::constructed;
 use crate::{
-    debug::{Call, buffer::Buffer, log},
+    debug::{
+        Call,
+        buffer::Buffer,
+        log,
+        report::{self, Subject},
+    },
     raw::{ArenaRef, Bitmap, CacheRef, Cell, SlabRef, byte},
     sync,
     vmem::{self, UNIT, arenas},
@@ -69,6 +74,49 @@ fn list_remove(cache: CacheRef, slab: SlabRef) {
     slab.prev().set(0);
 }
 
+/// The structure that was overwritten, where a link of a list is not what it should be: the slab that it names, or `from`, which holds
+/// it; zero is the cache.
+fn damage_of_link(cache: CacheRef, value: u64, from: u64) -> Option<u64> {
+    if value == 0 {
+        return None;
+    }
+    match vmem::slab_of_link(value) {
+        Some(slab) if !slab.is_whole() => Some(value),
+        Some(slab) if slab.cache().get() != cache.link() => Some(from),
+        Some(slab) if slab.prev().get() != from => Some(value),
+        Some(_) => None,
+        None => Some(from),
+    }
+}
+
+/// In debugged caches: what was overwritten of the first slab of the list and of the links that are followed when it is taken off. The
+/// slabs of the list are then left alone for ever. Under the slab lock.
+fn drop_if_damaged(cache: CacheRef) -> Option<u64> {
+    let head = cache.partial().get();
+    if head == 0 || !is_debugged(cache) {
+        return None;
+    }
+    let damaged = damage_of_link(cache, head, 0).or_else(|| {
+        let next = link(head)?.next().get();
+        damage_of_link(cache, next, head)
+    });
+    if damaged.is_some() {
+        cache.partial().set(0);
+    }
+    damaged
+}
+
+/// Tells what [`drop_if_damaged`] found, outside of locks.
+#[cold]
+#[inline(never)]
+fn tell_damaged(cache: CacheRef, slab: u64, call: &Call) {
+    let subject = Subject {
+        cache: Some(cache),
+        ..Subject::address(0)
+    };
+    report::damaged_slab(slab, subject, call);
+}
+
 // ---- take and give back ----
 
 /// Takes one chunk from the first slab with free ones, under the slab lock.
@@ -111,11 +159,15 @@ fn take_locked(cache: CacheRef) -> Option<Taken> {
 #[inline]
 pub fn take(cache: CacheRef, who: impl Fn() -> Call) -> Option<Taken> {
     loop {
-        {
+        let (damaged, taken) = {
             let _guard = sync::lock(cache.slab_lock());
-            if let Some(taken) = take_locked(cache) {
-                return Some(taken);
-            }
+            (drop_if_damaged(cache), take_locked(cache))
+        };
+        if let Some(slab) = damaged {
+            tell_damaged(cache, slab, &who());
+        }
+        if taken.is_some() {
+            return taken;
         }
         let slab = create(cache)?;
         if log::is_on(log::Kind::Slab) {
@@ -158,23 +210,34 @@ pub fn take_used(
     who: impl Fn() -> Call,
     mut put: impl FnMut(Buffer),
 ) -> Option<Taken> {
-    {
+    let (damaged, taken) = {
         let _guard = sync::lock(cache.slab_lock());
-        if let Some(taken) = take_locked(cache) {
+        let mut damaged = drop_if_damaged(cache);
+        let mut head = cache.partial().get();
+        let taken = take_locked(cache);
+        if let Some(taken) = taken {
             let mut left = match taken.fresh {
                 true => 0,
                 false => most.saturating_sub(1),
             };
             while left > 0 {
+                // The slab behind one that is full now is the first.
+                if cache.partial().get() != head {
+                    head = cache.partial().get();
+                    damaged = damaged.or(drop_if_damaged(cache));
+                }
                 match take_used_locked(cache, left, &mut put) {
                     0 => break,
                     count => left -= count,
                 }
             }
-            return Some(taken);
         }
+        (damaged, taken)
+    };
+    if let Some(slab) = damaged {
+        tell_damaged(cache, slab, &who());
     }
-    take(cache, who)
+    taken.or_else(|| take(cache, who))
 }
 
 /// Takes up to `most` chunks of the first slab that were handed out before, behind its rotor and of one word of the bitmap, under the slab
@@ -251,12 +314,24 @@ pub fn give_back(buffer: Buffer) -> bool {
 pub fn give_back_run(cache: CacheRef, count: usize, at: impl Fn(usize) -> Option<Buffer>) -> usize {
     let mut emptied: Option<SlabRef> = None;
     let mut done = 0;
+    let mut damaged = None;
+    // Most of a run are of one slab.
+    let mut whole = None;
     {
         let _guard = sync::lock(cache.slab_lock());
         while done < count {
-            let Some(buffer) = at(done).filter(|&buffer| give_back_locked(buffer)) else {
+            let Some(buffer) = at(done) else {
                 break;
             };
+            if whole != Some(buffer.slab) && is_debugged(cache) && !buffer.slab.is_whole() {
+                damaged = Some(buffer.slab.link());
+                done += 1;
+                continue;
+            }
+            whole = Some(buffer.slab);
+            if !give_back_locked(buffer, &mut damaged) {
+                break;
+            }
             done += 1;
             if retire_if_spare(cache, buffer.slab) {
                 buffer.slab.next().set(emptied.map_or(0, SlabRef::link));
@@ -268,11 +343,15 @@ pub fn give_back_run(cache: CacheRef, count: usize, at: impl Fn(usize) -> Option
         emptied = link(slab.next().get());
         destroy(cache, slab);
     }
+    if let Some(slab) = damaged {
+        report::damaged_slab_late(slab, 0, Some(cache));
+    }
     done
 }
 
 /// Gives a chunk back under the slab lock. Production takes the lowest free chunk next, debugged caches the one longest free.
-fn give_back_locked(buffer: Buffer) -> bool {
+/// `damaged` gets what was overwritten of the list.
+fn give_back_locked(buffer: Buffer, damaged: &mut Option<u64>) -> bool {
     let Buffer {
         cache, slab, index, ..
     } = buffer;
@@ -291,6 +370,7 @@ fn give_back_locked(buffer: Buffer) -> bool {
     let was_full = slab.allocated().get() == slab.capacity().get();
     slab.allocated().subtract(1);
     if was_full {
+        *damaged = damaged.or(drop_if_damaged(cache));
         list_push(cache, slab);
     }
     true
@@ -400,6 +480,7 @@ fn create(cache: CacheRef) -> Option<SlabRef> {
         clean: clean.into(),
         ..Slab::ZERO
     });
+    slab.seal_fixed();
     mark(cache, start, size);
     slab.kind().store(slab_kind::SLAB, Ordering::Release);
     Some(slab)
@@ -490,11 +571,23 @@ fn adopt(cache: CacheRef, slab: SlabRef) {
 /// Destroys the slabs of a cache that are empty. `look_at` is called for each of their chunks that was ever handed out.
 pub fn destroy_empty(cache: CacheRef, look_at: impl Fn(Buffer)) {
     let mut emptied: Option<SlabRef> = None;
+    let mut damaged;
     {
         let _guard = sync::lock(cache.slab_lock());
-        let mut next = link(cache.partial().get());
+        let head = cache.partial().get();
+        let checked = |value, from| {
+            let damage = is_debugged(cache).then(|| damage_of_link(cache, value, from));
+            damage.flatten()
+        };
+        damaged = checked(head, 0);
+        let mut next = link(head).filter(|_| damaged.is_none());
         while let Some(slab) = next {
-            next = link(slab.next().get());
+            let behind = slab.next().get();
+            damaged = checked(behind, slab.link());
+            if damaged.is_some() {
+                break;
+            }
+            next = link(behind);
             if slab.allocated().get() == 0 {
                 withdraw(cache, slab);
                 slab.next().set(emptied.map_or(0, SlabRef::link));
@@ -504,10 +597,14 @@ pub fn destroy_empty(cache: CacheRef, look_at: impl Fn(Buffer)) {
     }
     while let Some(slab) = emptied {
         emptied = link(slab.next().get());
-        (0..slab.carved().get() as usize)
+        let carved = slab.carved().get().min(slab.capacity().get());
+        (0..carved as usize)
             .filter_map(|index| buffer_of(slab, index))
             .for_each(&look_at);
         destroy(cache, slab);
+    }
+    if let Some(slab) = damaged {
+        report::damaged_slab_late(slab, 0, Some(cache));
     }
 }
 

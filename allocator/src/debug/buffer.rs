@@ -62,8 +62,18 @@ impl Damage {
 }
 
 impl Buffer {
-    /// The chunk of a slab that starts at an address; `Err` holds the start of the chunk that holds it.
+    /// The chunk of a slab that starts at an address; `Err` holds the start of the chunk that holds it, or zero: there is none, or
+    /// the slab's structure was overwritten.
+    #[inline]
     pub fn at(slab: SlabRef, address: usize) -> Result<Self, usize> {
+        if !slab.is_whole() {
+            return Err(0);
+        }
+        Self::within(slab, address)
+    }
+
+    /// As [`Buffer::at`], for a slab whose structure is taken to be whole.
+    pub fn within(slab: SlabRef, address: usize) -> Result<Self, usize> {
         // SAFETY: a slab in use names its cache.
         let cache = unsafe { CacheRef::from_address(slab.cache().get() as usize) };
         let chunk = slab.chunk_size().get().max(1) as usize;

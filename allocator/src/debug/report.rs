@@ -308,6 +308,10 @@ fn describe_damage(text: &mut Message, damage: &Damage, subject: &Subject) {
             None => Ok(()),
         },
         (error_code::BAD_ADDRESS, ..) => describe_place(text, subject),
+        (error_code::INTERNAL, ..) => match subject.slab {
+            0 => writeln!(text, "list of slabs of the cache is damaged"),
+            slab => writeln!(text, "slab structure at {slab:#x} is damaged"),
+        },
         _ if damage.expected != damage.found => {
             let Damage {
                 offset,
@@ -409,16 +413,38 @@ fn publish(damage: &Damage, subject: &Subject, call: &Call) {
     });
 }
 
+/// The structure of a slab was overwritten; the address of zero: it is the list of the cache.
+#[cold]
+#[inline(never)]
+pub fn damaged_slab(slab: u64, subject: Subject, call: &Call) {
+    let subject = Subject { slab, ..subject };
+    report(&Damage::new(error_code::INTERNAL), &subject, call);
+}
+
+/// As [`damaged_slab`], where who calls is not known.
+#[cold]
+#[inline(never)]
+pub fn damaged_slab_late(slab: u64, address: usize, cache: Option<CacheRef>) {
+    let subject = Subject {
+        cache,
+        ..Subject::address(address)
+    };
+    damaged_slab(slab, subject, &late_call());
+}
+
+fn late_call() -> Call {
+    Call {
+        time: time::now(),
+        thread: process::thread_id(),
+        stack: 0,
+    }
+}
+
 /// A magazine came back to the slabs with a round that is no taken buffer of its cache: freed twice, or the address
 /// is inside of a buffer. Production caches see it only now, so who freed it is not known.
 #[cold]
 #[inline(never)]
 pub fn late_free(address: usize, cache: CacheRef) {
-    let call = Call {
-        time: time::now(),
-        thread: process::thread_id(),
-        stack: 0,
-    };
     let subject = Subject {
         cache: Some(cache),
         ..Subject::address(address)
@@ -431,6 +457,6 @@ pub fn late_free(address: usize, cache: CacheRef) {
             found: 0,
         },
         &subject,
-        &call,
+        &late_call(),
     );
 }

@@ -1,5 +1,6 @@
 //! Handles: the address of a live published structure, with one atomic cell a field.
 
+use super::Cell;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use umem_layout::{
     Arena, AuditRecord, Cache, Log, LogEntry, Magazine, Module, Region, Segment, Slab, Span,
@@ -113,6 +114,7 @@ handle! {
         states: AtomicU64,
         families: AtomicU64,
         records: AtomicU64,
+        seal: AtomicU64,
         allocated: AtomicU32,
         capacity: AtomicU32,
         carved: AtomicU32,
@@ -388,6 +390,38 @@ impl RootRef {
     pub fn set_struct_sizes(self, sizes: [u32; 32]) {
         // SAFETY: one thread sets the allocator up; nothing in the process reads the sizes.
         unsafe { (&raw mut (*(self.0.get() as *mut UmemRoot)).struct_sizes).write(sizes) }
+    }
+}
+
+impl SlabRef {
+    /// A mix of what is fixed while the slab lives: all but the links, the kind and the counts. A sum, since it is worked out for each
+    /// call in debug mode.
+    #[inline(always)]
+    fn mix(self) -> u64 {
+        let numbers = u64::from(self.capacity().get()) << 32 | u64::from(self.chunk_size().get());
+        [
+            self.cache(),
+            self.base(),
+            self.bitmap(),
+            self.states(),
+            self.families(),
+            self.records(),
+        ]
+        .into_iter()
+        .fold(numbers ^ self.link(), |mix, field| {
+            mix.wrapping_add(field.get())
+        })
+    }
+
+    /// Seals what is fixed; only before the slab is published.
+    pub fn seal_fixed(self) {
+        self.seal().set(self.mix());
+    }
+
+    /// Whether what is fixed is as it was sealed, so that its pointers may be followed.
+    #[inline(always)]
+    pub fn is_whole(self) -> bool {
+        self.seal().get() == self.mix()
     }
 }
 

@@ -12,7 +12,11 @@
 use super::{Local, local};
 use crate::{
     cache,
-    debug::{Call, buffer::Buffer},
+    debug::{
+        Call,
+        buffer::Buffer,
+        report::{self, Subject},
+    },
     raw::{CacheRef, Cell, SlabRef},
     sync,
     vmem::{self, arenas},
@@ -177,6 +181,9 @@ pub fn take(cache: CacheRef, who: impl Fn() -> Call) -> Option<cache::Taken> {
         shelf.ready[next].buffer(cache).prefetch();
     }
     drop(section);
+    if !buffer.slab.is_whole() {
+        return take_other(buffer, &who);
+    }
     if let Some(state) = buffer.state() {
         state.store(buffer_state::TRANSIT, Ordering::Release);
     }
@@ -187,6 +194,18 @@ pub fn take(cache: CacheRef, who: impl Fn() -> Call) -> Option<cache::Taken> {
         fresh: false,
         clean: false,
     })
+}
+
+/// The structure of a chunk's slab was overwritten.
+#[cold]
+#[inline(never)]
+fn take_other(buffer: Buffer, who: &dyn Fn() -> Call) -> Option<cache::Taken> {
+    let subject = Subject {
+        cache: Some(buffer.cache),
+        ..Subject::address(0)
+    };
+    report::damaged_slab(buffer.slab.link(), subject, &who());
+    cache::take(buffer.cache, who)
 }
 
 /// Gives a chunk of a debugged cache back, which was in transit.

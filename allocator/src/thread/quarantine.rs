@@ -6,7 +6,7 @@
 
 use super::{Local, local, map_part, stage};
 use crate::{
-    debug::buffer::Buffer,
+    debug::{buffer::Buffer, report},
     raw::{Cell, ThreadRef, root},
     vmem,
 };
@@ -94,6 +94,8 @@ impl Ring {
                 .bytes
                 .saturating_sub(buffer.cache.chunk_size().get() as usize);
             super::give_back(buffer);
+        } else if let Some(slab) = vmem::damaged_slab_at(address) {
+            report::damaged_slab_late(slab.link(), address, None);
         }
     }
 }

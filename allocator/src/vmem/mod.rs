@@ -38,8 +38,9 @@ pub use program::{
     destroy_foreign, for_each_piece, overlaps,
 };
 pub use region::{
-    UNIT, find_region, first_region, first_unit_kind, for_each_slab, heed_limit, heed_own_limit,
-    initialize, mark_units, slab_at, slab_slot, unit_kind,
+    UNIT, damaged_slab_at, find_region, first_region, first_unit_kind, for_each_slab, heed_limit,
+    heed_own_limit, initialize, is_damaged, mark_units, slab_at, slab_of_link, slab_slot,
+    unit_kind,
 };
 pub use visit::for_each_allocated;
 

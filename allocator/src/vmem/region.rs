@@ -432,6 +432,45 @@ pub fn for_each_slab(mut visit: impl FnMut(SlabRef)) {
     }
 }
 
+fn is_head(slot: &SlabRef) -> bool {
+    slot.kind().load(Ordering::Acquire) == slab_kind::SLAB
+}
+
+/// The slab that a link names. None: it names none, so that it was overwritten.
+pub fn slab_of_link(link: u64) -> Option<SlabRef> {
+    (0..COUNT.load(Ordering::Acquire))
+        .map(region)
+        .find_map(|region| {
+            let offset = (link as usize).wrapping_sub(region.slabs().get() as usize);
+            let size = region.units().load(Ordering::Acquire) as usize * size_of::<Slab>();
+            // SAFETY: an element of the slab table, which is committed for `units` units.
+            (offset < size && offset.is_multiple_of(size_of::<Slab>()))
+                .then(|| unsafe { SlabRef::from_address(link as usize) })
+        })
+        .filter(is_head)
+}
+
+/// Whether the structure of a slab that is in use was overwritten.
+#[inline]
+pub fn is_damaged(slab: SlabRef) -> bool {
+    // Read once more: the slab may have been unmade, or made anew, meanwhile.
+    !slab.is_whole() && is_head(&slab) && !slab.is_whole()
+}
+
+/// The structure of the slab that holds an address, or of the unit, if it was overwritten.
+#[cold]
+pub fn damaged_slab_at(address: usize) -> Option<SlabRef> {
+    let slot = slab_slot(address)?;
+    match slot.kind().load(Ordering::Acquire) {
+        slab_kind::UNUSED => None,
+        slab_kind::SLAB | slab_kind::INTERIOR => match slab_at(address) {
+            Some(slab) => is_damaged(slab).then_some(slab),
+            None => Some(slot),
+        },
+        _ => Some(slot),
+    }
+}
+
 /// The slab that holds an address.
 #[inline]
 pub fn slab_at(address: usize) -> Option<SlabRef> {
@@ -439,9 +478,9 @@ pub fn slab_at(address: usize) -> Option<SlabRef> {
     match slot.kind().load(Ordering::Acquire) {
         slab_kind::SLAB => Some(slot),
         slab_kind::INTERIOR => {
-            let head = slot.address() - slot.head_delta().get() as usize * size_of::<Slab>();
-            // SAFETY: an interior unit's delta leads to the structure of the slab's first unit.
-            Some(unsafe { SlabRef::from_address(head) })
+            // The delta leads to the first unit of the slab, unless it was overwritten.
+            let back = slot.head_delta().get() as usize * UNIT;
+            slab_slot(address.wrapping_sub(back)).filter(is_head)
         }
         _ => None,
     }
