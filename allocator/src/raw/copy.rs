@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::{Cell, LogRef, RegionRef, SpanRef, root, word};
-use crate::sys::clock;
+use crate::sys::{clock, memory};
 use umem_layout::{
     COPY_MAGIC, COPY_ROOM, COPY_VERSION, CopyHeader, Log, Region, Span, UmemRoot, ready,
 };
@@ -118,12 +118,16 @@ impl Writer {
         unsafe {
             let mut next = RegionRef::from_link(root.regions().load(Ordering::Acquire));
             while let Some(region) = next {
-                self.piece(region.address(), size_of::<Region>());
+                if !self.readable_piece(region.address(), size_of::<Region>()) {
+                    break;
+                }
                 next = RegionRef::from_link(region.next().load(Ordering::Acquire));
             }
             let mut next = LogRef::from_link(root.logs().load(Ordering::Acquire));
             while let Some(log) = next {
-                self.piece(log.address(), size_of::<Log>());
+                if !self.readable_piece(log.address(), size_of::<Log>()) {
+                    break;
+                }
                 next = LogRef::from_link(log.next().load(Ordering::Acquire));
             }
         }
@@ -141,13 +145,31 @@ impl Writer {
         unsafe {
             let mut next = SpanRef::from_link(root.spans().load(Ordering::Acquire));
             while let Some(span) = next {
-                self.piece(span.address(), size_of::<Span>());
+                if !self.readable_piece(span.address(), size_of::<Span>()) {
+                    break;
+                }
                 next = SpanRef::from_link(span.next().load(Ordering::Acquire));
             }
         }
         let start = self.end - ROOM;
         word_of(start, 5).set((self.at - start - size_of::<CopyHeader>()) as u64);
         word_of(start, 6).set(clock::coarse());
+    }
+
+    /// As [`Writer::piece`], of an element of a list of which a program may have overwritten the links. False: there is nothing to read, or
+    /// no room, so that the list is left.
+    fn readable_piece(&mut self, address: usize, size: usize) -> bool {
+        let Some(last) = address.checked_add(size - 8) else {
+            return false;
+        };
+        let is_whole = address.is_multiple_of(8)
+            && memory::is_readable(address)
+            && memory::is_readable(last)
+            && self.end - self.at >= 16 + size;
+        if is_whole {
+            self.piece(address, size);
+        }
+        is_whole
     }
 
     /// Copies `size` bytes, a multiple of 8, at an aligned address of the library's own. Pieces that find no room are left out.
