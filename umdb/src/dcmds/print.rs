@@ -1,5 +1,7 @@
 //! `::print`: a value by its type.
 
+use std::cell::Cell;
+
 use super::{
     Address, Context, Dcmd, Error, Group, Invocation, Opt, Run,
     parts::{
@@ -118,9 +120,12 @@ fn is_number(cx: &Context<'_>, kind: &Kind) -> bool {
 }
 
 fn style(cx: &Context<'_>, invocation: &Invocation) -> Result<Style, Error> {
-    let limit = |all: char, limit: char| match cx.option(invocation, limit) {
-        _ if invocation.has(all) => Ok(ELEMENTS_MAX),
-        given => given.map(|given| given.unwrap_or(ELEMENTS).min(ELEMENTS_MAX)),
+    let limit = |all: char, limit: char, set: &Cell<Option<u64>>| {
+        let set = set.get().unwrap_or(ELEMENTS);
+        match cx.option(invocation, limit) {
+            _ if invocation.has(all) => Ok(ELEMENTS_MAX),
+            given => given.map(|given| given.unwrap_or(set).min(ELEMENTS_MAX)),
+        }
     };
     Ok(Style {
         addresses: invocation.has('a'),
@@ -128,8 +133,8 @@ fn style(cx: &Context<'_>, invocation: &Invocation) -> Result<Style, Error> {
         decimal: invocation.has('d'),
         hexadecimal: invocation.has('x'),
         holes: invocation.has('h'),
-        characters: limit('C', 'c')?,
-        elements: limit('L', 'l')?,
+        characters: limit('C', 'c', &cx.state().string_limit)?,
+        elements: limit('L', 'l', &cx.state().array_limit)?,
         depth: cx.option(invocation, 's')?.unwrap_or(DEPTH).min(64),
     })
 }

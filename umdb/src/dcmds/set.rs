@@ -55,10 +55,22 @@ struct Setting {
 enum What {
     Switch(fn(&State) -> &Cell<bool>),
     Format(Format),
+    /// A number, or that of the command.
+    Limit(fn(&State) -> &Cell<Option<u64>>),
 }
 
 /// All settings, in the order of the alphabet.
-const SETTINGS: [Setting; 6] = [
+const SETTINGS: [Setting; 8] = [
+    Setting {
+        name: "array_mem_limit",
+        summary: "elements of an array that ::print shows (=number, decimal, or =none)",
+        what: What::Limit(|state| &state.array_limit),
+    },
+    Setting {
+        name: "array_str_limit",
+        summary: "bytes of a string that ::print shows (=number, decimal, or =none)",
+        what: What::Limit(|state| &state.string_limit),
+    },
     Setting {
         name: "autowrap",
         summary: "long rows of tables go on in the next line of a terminal",
@@ -92,19 +104,35 @@ const SETTINGS: [Setting; 6] = [
 ];
 
 impl Setting {
-    fn is_on(&self, state: &State) -> bool {
-        match self.what {
+    fn shown(&self, state: &State) -> String {
+        let is_on = match self.what {
             What::Switch(switch) => switch(state).get(),
             What::Format(format) => state.format.get() == format,
-        }
+            What::Limit(limit) => {
+                return match limit(state).get() {
+                    None => "default".to_owned(),
+                    Some(u64::MAX) => "none".to_owned(),
+                    Some(number) => number.to_string(),
+                };
+            }
+        };
+        if is_on { "on" } else { "off" }.to_owned()
     }
 
-    fn set(&self, state: &State, on: bool) {
-        match self.what {
-            What::Switch(switch) => switch(state).set(on),
-            What::Format(format) if on => state.format.set(format),
-            What::Format(_) => state.format.set(Format::default()),
+    /// Switches it on or off, or sets its number. None: the value is none.
+    fn set(&self, state: &State, on: bool, value: Option<&str>) -> Option<()> {
+        match (&self.what, value) {
+            (What::Switch(switch), None) => switch(state).set(on),
+            (What::Format(format), None) if on => state.format.set(*format),
+            (What::Format(_), None) => state.format.set(Format::default()),
+            (What::Limit(limit), None) if !on => limit(state).set(None),
+            (What::Limit(limit), Some("none")) if on => limit(state).set(Some(u64::MAX)),
+            (What::Limit(limit), Some(number)) if on => {
+                limit(state).set(Some(number.parse().ok()?));
+            }
+            _ => return None,
         }
+        Some(())
     }
 }
 
@@ -120,17 +148,20 @@ const IGNORED: [&str; 8] = [
     "write_readback",
 ];
 
-/// Switches settings: names with commas between.
+/// Switches settings: names with commas between, some with = and a value.
 ///
 /// # Errors
-/// For a name that is none, in one line.
+/// For a name that is none and for a value that is none, in one line.
 pub fn switch(state: &State, names: &str, on: bool) -> Result<(), String> {
     for name in names.split(',') {
-        let bare = name.split('=').next().unwrap_or(name);
-        match SETTINGS.iter().find(|setting| setting.name == name) {
-            Some(setting) => setting.set(state, on),
+        let (bare, value) = match name.split_once('=') {
+            Some((bare, value)) => (bare, Some(value)),
+            None => (name, None),
+        };
+        match SETTINGS.iter().find(|setting| setting.name == bare) {
+            Some(setting) if setting.set(state, on, value).is_some() => {}
             None if IGNORED.contains(&bare) => {}
-            None => return Err(format!("invalid debugger option -- {name}")),
+            _ => return Err(format!("invalid debugger option -- {name}")),
         }
     }
     Ok(())
@@ -182,16 +213,15 @@ fn list(state: &State) -> Report {
     let mut table = Table::new(
         "settings",
         vec![
-            Column::left("name", "NAME", 12),
-            Column::left("value", "VALUE", 6),
+            Column::left("name", "NAME", 15),
+            Column::left("value", "VALUE", 7),
             Column::left("summary", "SUMMARY", 0),
         ],
     );
     for setting in &SETTINGS {
-        let value = if setting.is_on(state) { "on" } else { "off" };
         table.push(vec![
             report::Cell::text(setting.name),
-            report::Cell::text(value),
+            report::Cell::text(setting.shown(state)),
             report::Cell::text(setting.summary),
         ]);
     }
@@ -212,6 +242,19 @@ mod tests {
         assert!(state.repeats.get());
         switch(&state, "json", false).unwrap();
         assert_eq!(state.format.get(), Format::Text);
+        switch(&state, "array_mem_limit=5,array_str_limit=none", true).unwrap();
+        let limits = |state: &State| (state.array_limit.get(), state.string_limit.get());
+        assert_eq!(limits(&state), (Some(5), Some(u64::MAX)));
+        switch(&state, "array_mem_limit", false).unwrap();
+        assert_eq!(limits(&state), (None, Some(u64::MAX)));
+        for bad in [
+            "array_mem_limit",
+            "array_mem_limit=x",
+            "json=5",
+            "pager=none",
+        ] {
+            assert!(switch(&state, bad, true).is_err(), "{bad}");
+        }
         switch(&state, "nostop", true).unwrap();
         assert!(switch(&state, "nothing", true).is_err());
         assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));

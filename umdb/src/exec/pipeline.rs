@@ -355,7 +355,10 @@ impl<'p> Link<'p> {
                     )
                 })?,
             Verb::Format(sign, format) => {
-                dcmds::formats::check(*sign, format)?;
+                dcmds::formats::check(*sign, format).map_err(|error| {
+                    let place = format!("near \"{sign}{format}\"");
+                    Error::misplaced(&error, &place, "::formats lists the letters")
+                })?;
                 Action::Format(*sign, format.clone())
             }
             Verb::Assign(name, width) => Action::Assign(name.clone(), *width),

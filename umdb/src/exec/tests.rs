@@ -128,6 +128,26 @@ fn addresses_stream_through_pipes() {
 }
 
 #[test]
+fn a_letter_that_is_no_format_is_said_with_its_place() {
+    let said = run("5=k").0.warnings().join("; ");
+    assert_eq!(said, "invalid format character -- 'k' near \"=k\"");
+}
+
+#[test]
+fn limits_of_print_are_settings() {
+    let shown = |line: &str| {
+        run(&format!("{line}; umem_alloc_64::print Cache name"))
+            .0
+            .text()
+    };
+    assert!(shown("1").contains("\"umem_alloc_64\""));
+    let cut = shown("::set -o array_str_limit=4");
+    assert!(cut.contains("umem\"") && !cut.contains("umem_"), "{cut}");
+    let whole = shown("::set -o array_str_limit=4; ::set +o array_str_limit");
+    assert!(whole.contains("\"umem_alloc_64\""), "{whole}");
+}
+
+#[test]
 fn a_mistake_that_no_address_mends_is_said_once() {
     let said = |line| run(line).0.warnings().len();
     for line in [

@@ -242,6 +242,15 @@ impl Error {
         }
     }
 
+    /// The same with its place in the line, and the next step to try.
+    #[must_use]
+    pub fn misplaced(error: &Self, place: &str, next: &str) -> Self {
+        Self::Usage {
+            what: format!("{error} {place}"),
+            hint: Some(next.to_owned()),
+        }
+    }
+
     /// The same about a part of what was typed, with the next step to try.
     #[must_use]
     pub fn about(self, part: &str, next: &str) -> Self {

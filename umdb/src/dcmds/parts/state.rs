@@ -29,6 +29,10 @@ pub struct State {
     pub wraps: Cell<bool>,
     /// An empty line repeats the last command.
     pub repeats: Cell<bool>,
+    /// Elements of an array that `::print` shows, where nothing else was asked for.
+    pub array_limit: Cell<Option<u64>>,
+    /// Bytes of a string that it shows.
+    pub string_limit: Cell<Option<u64>>,
     /// The end of input does not end the session at a terminal.
     pub ignores_end: Cell<bool>,
     /// Commands say more about what they do: `::umem_debug`.
@@ -76,6 +80,8 @@ impl Default for State {
             wraps: Cell::new(false),
             repeats: Cell::new(false),
             ignores_end: Cell::new(false),
+            array_limit: Cell::new(None),
+            string_limit: Cell::new(None),
             traces: Cell::new(false),
             demangles: Cell::new(true),
             prompt: RefCell::new("> ".to_owned()),
