@@ -560,6 +560,7 @@ fn take_round(entry: ThreadCacheRef, rounds: u32) -> usize {
     // A signal handler that allocates here, and frees what it got, leaves the rounds where they are.
     compiler_fence(Ordering::Release);
     entry.hot().set(below);
+    fast::forget(below);
     hot as usize
 }
 
@@ -580,6 +581,7 @@ pub fn push(entry: ThreadCacheRef, address: usize) -> bool {
     compiler_fence(Ordering::Release);
     entry.loaded_rounds().set(rounds + 1);
     entry.frees().add(1);
+    fast::forget(hot);
     true
 }
 
