@@ -29,7 +29,7 @@ use crate::{
         memory::{self, PAGE},
         process,
     },
-    thread,
+    thread::{self, fast},
     unwind::{self, Entry},
     vmem::{self, arenas},
 };
@@ -71,7 +71,10 @@ pub fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
     {
         return address;
     }
-    allocate_sure(size, family, entry).unwrap_or_else(|| out_of_memory(size, entry))
+    let address = allocate_sure(size, family, entry);
+    let address = address.unwrap_or_else(|| out_of_memory(size, entry));
+    fast::forget_all();
+    address
 }
 
 /// Allocates as [`allocate`] does, but without failure injection, and `errno` is left alone.
@@ -264,7 +267,9 @@ fn allocate_aligned_slow(size: usize, align: usize, family: u8, entry: Entry) ->
     if let Some(address) = magazines.and_then(thread::pop_previous) {
         return Some(address);
     }
-    allocate_aligned_sure(size, align, family, entry)
+    let address = allocate_aligned_sure(size, align, family, entry);
+    fast::forget_all();
+    address
 }
 
 /// Allocates as [`allocate_aligned`] does, but without failure injection, and `errno` is left alone.
@@ -409,6 +414,7 @@ pub(crate) fn fast_class(address: usize) -> Option<usize> {
 #[inline(never)]
 pub fn release_slow(address: usize, entry: Entry) {
     release_as(Return::FREE, address, entry);
+    fast::forget_all();
 }
 
 /// Frees what `operator new` gave, where the fast path of `operator delete` fails.
@@ -416,6 +422,7 @@ pub fn release_slow(address: usize, entry: Entry) {
 #[inline(never)]
 pub fn release_object_slow(address: usize, entry: Entry) {
     release_as(Return::DELETE, address, entry);
+    fast::forget_all();
 }
 
 /// Frees what `operator new[]` gave, where the fast path of `operator delete[]` fails.
@@ -423,6 +430,7 @@ pub fn release_object_slow(address: usize, entry: Entry) {
 #[inline(never)]
 pub fn release_array_slow(address: usize, entry: Entry) {
     release_as(Return::DELETE_ARRAY, address, entry);
+    fast::forget_all();
 }
 
 /// Frees an address, which may be zero, by a function that is named in error reports.
@@ -571,7 +579,9 @@ pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
         }
     }
     // SAFETY: promised by the caller.
-    unsafe { reallocate_slow(address, size, entry) }
+    let new = unsafe { reallocate_slow(address, size, entry) };
+    fast::forget_all();
+    new
 }
 
 /// # Safety

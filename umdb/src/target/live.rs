@@ -13,6 +13,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use super::{
@@ -335,13 +336,24 @@ enum Keeper {
     Copy(#[allow(dead_code)] Frozen),
 }
 
+/// After half of that a copy of somebody else is not waited for any more.
+const BUSY_MOST: Duration = Duration::from_millis(256);
+
 fn capture(pid: u32, how: Attach, keeper: &mut Option<Keeper>) -> Report {
     if how == Attach::Hold {
         return hold(pid, keeper, Vec::new());
     }
-    let why = match frozen(pid, keeper)? {
-        Ok(captured) => return Ok(captured),
-        Err(why) => why,
+    let mut pause = Duration::from_millis(1);
+    let why = loop {
+        match frozen(pid, keeper)? {
+            Ok(captured) => return Ok(captured),
+            // The thread that carried the copy of an umdb that was killed is on its way back.
+            Err(why) if why == snapshot::BUSY && pause < BUSY_MOST => {
+                std::thread::sleep(pause);
+                pause *= 2;
+            }
+            Err(why) => break why,
+        }
     };
     if how == Attach::Snapshot {
         return Err(Error::hinted(

@@ -107,6 +107,9 @@ impl Stub {
 /// Why no snapshot is made, in words that follow "because".
 pub(super) type Refusal = String;
 
+/// Why not while another umdb makes one, or was killed a moment ago.
+pub(super) const BUSY: &str = "another snapshot of it is not finished";
+
 /// What speaks against a snapshot before the process is touched.
 pub(super) fn refusal(pid: u32) -> Option<Refusal> {
     let field = |name| procfs::status_field(pid, name);
@@ -178,7 +181,7 @@ pub(super) fn take(
         return Err("it has just changed its program".to_owned());
     }
     if stub.is_busy(&memory, held) {
-        return Err("another snapshot of it is not finished".to_owned());
+        return Err(BUSY.to_owned());
     }
     let (tid, registers) = carrier(pid, held, &memory)?;
     let mut carrier = Carrier {
