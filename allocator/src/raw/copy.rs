@@ -1,6 +1,6 @@
 //! The copy of the library's own data in front of the heap, for cores that are cut off before it: see [`umem_layout::CopyHeader`].
 //!
-//! It is written as a whole where lists change, and at every update; it takes some 30 KB and three microseconds. No list of things
+//! It is written as a whole where lists change, and at every update; it takes some 30 KB. No list of things
 //! that go away is followed: caches and arenas of the library stand in tables, whose ends their owners name.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
