@@ -10,7 +10,7 @@ use crate::{
     fork, publish,
     raw::{Cell, copy, root},
     sync,
-    sys::memory,
+    sys::{memory, rseq},
     thread, unwind, vmem,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -76,6 +76,10 @@ fn build() -> bool {
     if !has_region || !vmem::create_all() {
         message::note(format_args!("umem: no memory for the first arenas\n"));
         return false;
+    }
+    if let Some(memory) = vmem::alloc(vmem::arenas().internal, rseq::SIZE, 64) {
+        // SAFETY: memory of our own that is never freed; regions are never unmapped.
+        unsafe { rseq::initialize(memory.start().get() as usize) };
     }
     cache::configure();
     cache::initialize();

@@ -49,6 +49,7 @@ const REQUEST_MAX: usize = isize::MAX as usize;
 /// Allocates `size` bytes, 16-aligned. Zero: no memory, `errno` is ENOMEM.
 #[inline(always)]
 pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
+    thread::heed();
     if size <= LARGEST {
         let entry = thread::fast_cache_at(cache::entry_offset(size));
         if let Some(address) = entry.and_then(thread::pop) {
@@ -62,6 +63,7 @@ pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
 #[cold]
 #[inline(never)]
 pub fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
+    thread::heed();
     if inject::strikes() {
         return out_of_memory(size, entry);
     }
@@ -250,6 +252,7 @@ pub fn allocate_aligned_quietly(
     family: u8,
     entry: Entry,
 ) -> Option<usize> {
+    thread::heed();
     let magazines = thread::fast_cache(cache::aligned_slot(size, align));
     if let Some(address) = magazines.and_then(thread::pop) {
         return Some(address);
@@ -301,6 +304,7 @@ pub fn allocate_zeroed(count: usize, size: usize, entry: Entry) -> usize {
     let Some(total) = count.checked_mul(size) else {
         return out_of_memory(usize::MAX, entry);
     };
+    thread::heed();
     let fresh = total > FRESH_MIN && root().debug_flags().get() == 0;
     if fresh && !sync::has_interrupted() && init::ensure() {
         return allocate_fresh(total, entry);
@@ -393,6 +397,7 @@ pub(crate) unsafe fn zero(address: usize, size: usize) {
 /// The program no longer uses the buffer.
 #[inline(always)]
 pub unsafe fn release(address: usize, entry: Entry) {
+    thread::heed();
     // An address that is not in the first region has the kind of an unused unit, whose entry takes nothing; so has zero.
     let slot = usize::from(vmem::first_unit_kind(address));
     if let Some(magazines) = thread::fast_cache(slot)
@@ -435,6 +440,7 @@ pub fn release_array_slow(address: usize, entry: Entry) {
 
 /// Frees an address, which may be zero, by a function that is named in error reports.
 pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
+    thread::heed();
     let slot = usize::from(vmem::first_unit_kind(address));
     if let Some(magazines) = thread::fast_cache(slot)
         && thread::push_previous(magazines, address)
@@ -569,6 +575,7 @@ fn usable_size_slow(address: usize) -> Option<usize> {
 /// The program uses the buffer only through the result from now on.
 #[inline]
 pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
+    thread::heed();
     if address == 0 {
         return allocate(size, family::MALLOC, entry);
     }

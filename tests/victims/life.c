@@ -388,6 +388,7 @@ static void check_back(char **arguments)
         pthread_create(&thread, NULL, idle, NULL);
     }
     nap(100);
+    free(malloc(32));
     for (int which = 0; which < SIZES; which++) {
         long count = 100000000 / (long)sizes[which];
         void **held = malloc(count * sizeof *held);
@@ -410,8 +411,9 @@ static void check_back(char **arguments)
         long freed = resident();
         /* The interval is one second. */
         nap(1500);
+        /* A call that needs nothing but the thread's own magazine. */
         if (!with_threads)
-            free(malloc(3000000));
+            free(malloc(32));
         long after = resident();
         if (after > before + 12000000) {
             char text[200];

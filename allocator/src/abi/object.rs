@@ -76,6 +76,7 @@ fn magazines(cache: CacheRef) -> Option<crate::raw::ThreadCacheRef> {
 /// Allocates an object in constructed state. Zero: no memory or the constructor failed, and the allocation may fail.
 #[inline(always)]
 pub fn allocate(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
+    thread::heed();
     match magazines(cache).and_then(thread::pop) {
         Some(address) => address,
         None => allocate_slow(cache, flags, entry),
@@ -170,6 +171,7 @@ fn report_buffer(
 /// The program no longer uses the object.
 #[inline(always)]
 pub unsafe fn free(cache: CacheRef, address: usize, entry: Entry) {
+    thread::heed();
     let is_its_own = vmem::slab_at(address).is_some_and(|slab| slab.cache().get() == cache.link());
     if is_its_own && magazines(cache).is_some_and(|entry| thread::push(entry, address)) {
         return;

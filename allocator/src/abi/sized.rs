@@ -30,6 +30,7 @@ const ALIGN_MIN: usize = 8;
 /// Allocates `size` bytes. Zero: `size` is zero, or there is no memory and the allocation may fail; `errno` is left alone.
 #[inline(always)]
 pub fn allocate(size: usize, flags: c_int, entry: Entry) -> usize {
+    thread::heed();
     if size.wrapping_sub(1) < LARGEST
         && let Some(address) =
             thread::fast_cache_at(cache::entry_offset(size)).and_then(thread::pop)
@@ -73,6 +74,7 @@ pub fn allocate_zeroed(size: usize, flags: c_int, entry: Entry) -> usize {
 
 /// Allocates `size` bytes at a multiple of `align`. Zero also for a size of zero or an alignment that is no power of two.
 pub fn allocate_aligned(size: usize, align: usize, flags: c_int, entry: Entry) -> usize {
+    thread::heed();
     if size == 0 || !align.is_power_of_two() {
         return 0;
     }
@@ -92,6 +94,7 @@ pub fn allocate_aligned(size: usize, align: usize, flags: c_int, entry: Entry) -
 /// The program no longer uses the buffer.
 #[inline(always)]
 pub unsafe fn free(address: usize, size: usize, entry: Entry) {
+    thread::heed();
     if let Some(class) = malloc::fast_class(address)
         && size <= LARGEST
         && cache::class_for(size) == class

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod futex;
 pub mod memory;
 pub mod process;
+pub mod rseq;
 pub mod single;
 mod snapshot;
 pub mod tls;

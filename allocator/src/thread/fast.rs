@@ -10,7 +10,7 @@
 //! `malloc::allocate` and `malloc::release`.
 
 use super::Local;
-use crate::vmem;
+use crate::{sys::rseq, vmem};
 use core::{
     cell::Cell as LocalCell,
     mem::offset_of,
@@ -29,6 +29,8 @@ pub struct Fast {
     base: LocalCell<usize>,
     committed: LocalCell<usize>,
     map: LocalCell<usize>,
+    /// Where the mark of `sys::rseq` lies.
+    mark: LocalCell<usize>,
 }
 
 impl Fast {
@@ -43,6 +45,7 @@ impl Fast {
         self.caches.set(caches);
         compiler_fence(Ordering::SeqCst);
         if caches != 0 {
+            self.mark.set(rseq::mark());
             self.sizes.set(crate::cache::LARGEST + 1);
             self.see_region();
         }
@@ -67,6 +70,35 @@ impl Fast {
             self.committed.set(first.committed);
         }
     }
+}
+
+/// Whether the kernel has scheduled the thread out since it last set its mark, or handed it a signal.
+#[inline(always)]
+pub(super) fn has_paused() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mark: usize;
+        // SAFETY: reads two words of the thread's own storage; a mark of zero stands for the thread pointer.
+        unsafe {
+            core::arch::asm!(
+                "mov {r}, qword ptr [rip + umem_tls_block@GOTTPOFF]",
+                "mov {r}, qword ptr fs:[{r} + {mark}]",
+                "mov {r}, qword ptr fs:[{r}]",
+                r = out(reg) mark,
+                mark = const local::MARK,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        mark == 0
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Sets the mark.
+#[inline]
+pub(super) fn set_mark(fast: &Fast) {
+    rseq::set(fast.mark.get());
 }
 
 /// Leaves no address of a free buffer behind in a register. It may be handed out next and be lost, and a register that nobody uses, or
@@ -120,6 +152,8 @@ pub mod local {
     pub const COMMITTED: usize = offset_of!(Local, fast) + offset_of!(Fast, committed);
     /// Its map.
     pub const MAP: usize = offset_of!(Local, fast) + offset_of!(Fast, map);
+    /// Where the mark lies.
+    pub const MARK: usize = offset_of!(Local, fast) + offset_of!(Fast, mark);
 }
 
 /// Places within an entry and a magazine.
@@ -153,6 +187,10 @@ macro_rules! allocate_entry {
         core::arch::naked_asm!(
             $($before,)*
             "mov r10, qword ptr [rip + umem_tls_block@GOTTPOFF]",
+            // Whether the thread has paused: see `heed`.
+            "mov r11, qword ptr fs:[r10 + {fast_mark}]",
+            "cmp qword ptr fs:[r11], 0",
+            "je 22f",
             "cmp rdi, qword ptr fs:[r10 + {fast_sizes}]",
             "jae 22f",
             // The entry of the class: see `cache::entry_offset`.
@@ -178,6 +216,7 @@ macro_rules! allocate_entry {
             "ret",
             "22:",
             $($slow,)*
+            fast_mark = const $crate::thread::fast::local::MARK,
             fast_sizes = const $crate::thread::fast::local::SIZES,
             fast_caches = const $crate::thread::fast::local::CACHES,
             fast_offsets = sym $crate::cache::OFFSET_OF,
@@ -200,6 +239,9 @@ macro_rules! release_entry {
         core::arch::naked_asm!(
             $($before,)*
             "mov r10, qword ptr [rip + umem_tls_block@GOTTPOFF]",
+            "mov r11, qword ptr fs:[r10 + {fast_mark}]",
+            "cmp qword ptr fs:[r11], 0",
+            "je 22f",
             "mov rax, rdi",
             "sub rax, qword ptr fs:[r10 + {fast_base}]",
             "cmp rax, qword ptr fs:[r10 + {fast_committed}]",
@@ -226,6 +268,7 @@ macro_rules! release_entry {
             "ret",
             "22:",
             $($slow,)*
+            fast_mark = const $crate::thread::fast::local::MARK,
             fast_base = const $crate::thread::fast::local::BASE,
             fast_committed = const $crate::thread::fast::local::COMMITTED,
             fast_map = const $crate::thread::fast::local::MAP,

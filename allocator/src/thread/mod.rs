@@ -266,6 +266,28 @@ fn report_handler(stack: u32) {
     report::report(&damage, &Subject::address(0), &call);
 }
 
+// ---- time ----
+
+/// Does what may be due since time has passed: every call begins with it, and it costs nothing as long as the thread has not paused.
+#[inline(always)]
+pub fn heed() {
+    if fast::has_paused() {
+        heed_pause();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn heed_pause() {
+    // What the interrupted call holds must not be asked for: the next call that has not interrupted one finds the mark unset.
+    if sync::has_interrupted() {
+        return;
+    }
+    fast::set_mark(&local().fast);
+    update::heed();
+    fast::forget_all();
+}
+
 // ---- registration ----
 
 /// Creates the key whose destructor ends threads.

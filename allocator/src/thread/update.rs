@@ -8,8 +8,8 @@
 //!    program creates threads, so that one more does no harm. It blocks all signals and sleeps without end while nothing happens.
 //!    When the program is down to one thread it does its work once more and ends; when none is left, it ends at once,
 //!    since a process whose main thread has left by pthread_exit lives as long as one of its threads.
-//! 3. In a program with one thread there is none of ours: unshare(2), setns(2) and the like refuse processes with threads. There a visit
-//!    of a depot or the free of a block does the update, when it is due.
+//! 3. In a program with one thread there is none of ours: unshare(2), setns(2) and the like refuse processes with threads. There the
+//!    first call after a pause of the thread does the update, when it is due (see `sys::rseq`), as do a visit of a depot and the free of a block.
 //! 4. Magazines of a cache grow when its depot's lock was contended more than `max_contention` times since the last update.
 //!    Magazines of both sizes work together, since each knows its own.
 
@@ -56,6 +56,14 @@ pub fn tick() {
     let (now, due) = (clock::coarse(), DUE.load(Ordering::Relaxed));
     if now >= due {
         update_when_due(now, due);
+    }
+}
+
+/// The thread goes on after a pause: updates when it is time, in a program without our thread.
+pub(super) fn heed() {
+    vmem::purge_waiting();
+    if !RUNNING.load(Ordering::Relaxed) {
+        tick();
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         memory::{self, PAGE},
     },
 };
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use umem_layout::{Arena, Plain, Segment, policy, segment_kind, unit};
 
 const ARENAS_MAX: usize = 64;
@@ -27,6 +27,8 @@ const PURGE_PAUSE: u64 = 100_000_000;
 const DIRTY_HARD: u64 = 4;
 /// When an arena was purged last.
 static PURGED: AtomicU64 = AtomicU64::new(0);
+/// Whether pages wait for the next purge to be due.
+static WAITING: AtomicBool = AtomicBool::new(false);
 /// Mark in `Segment::flags` of a free segment, and of one that was just allocated: some of its pages may hold old contents.
 const DIRTY: u16 = 1 << 15;
 /// A span of this size that goes back to the top arena gives its pages back to the system at once, unless that was just
@@ -843,6 +845,9 @@ pub(super) fn release(arena: ArenaRef, start: usize, size: usize) {
     // SAFETY: the span is wholly free and still ours until it is freed below.
     let clean = size >= PURGE_MIN && is_purge_due() && unsafe { memory::purge(start, size) };
     free_as(source, start, clean);
+    if size >= PURGE_MIN && !clean {
+        WAITING.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether no purge was done of late; if so, the next is due a pause later.
@@ -1034,6 +1039,23 @@ fn purge_if_many(arena: ArenaRef) {
     }
     if is_purge_due() || dirty > keep.saturating_mul(DIRTY_HARD) {
         purge_dirty(arena);
+    } else {
+        WAITING.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Gives the pages back that waited for the end of the pause between two purges, if it has come.
+pub fn purge_waiting() {
+    if !WAITING.load(Ordering::Relaxed) || !is_purge_due() {
+        return;
+    }
+    WAITING.store(false, Ordering::Relaxed);
+    for arena in all().filter(|&arena| !is_foreign(arena)) {
+        let _guard = sync::lock(arena.lock());
+        // Spans wait in the top arena however few they are.
+        if arena.source().get() == 0 || arena.dirty().get() > most_dirty(arena) {
+            purge_dirty(arena);
+        }
     }
 }
 

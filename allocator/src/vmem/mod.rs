@@ -30,7 +30,8 @@ mod visit;
 
 pub use arena::{
     Arenas, BadFree, alloc, arenas, around, contains_block, create, create_all, extend, find,
-    for_each_lock, free, free_block, free_exact, give_kept, is_clean, place_by, purge_free, shrink,
+    for_each_lock, free, free_block, free_exact, give_kept, is_clean, place_by, purge_free,
+    purge_waiting, shrink,
 };
 pub use fit::{Fit, Request};
 pub use program::{
