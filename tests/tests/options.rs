@@ -76,6 +76,24 @@ fn concurrency_limits_what_many_threads_keep() {
     assert_eq!(answer.stdout, "ok\n", "{answer}");
 }
 
+/// Once only the first 4096 bytes of the environment were looked at.
+#[test]
+fn variables_are_found_behind_a_large_environment() {
+    let mut start = need!(Start::new("misuse")).plain();
+    // The order of the environment is that of the names.
+    for index in 0..40 {
+        start = start.env(&format!("A{index:02}"), "x".repeat(5000));
+    }
+    let answer = start
+        .env("UMEM_DEBUG", "default")
+        .args(["wrong", "past_one"])
+        .run();
+    assert!(
+        answer.stderr.contains("write past end of buffer"),
+        "{answer}"
+    );
+}
+
 /// Items that are malformed, out of range, unknown, too many or no text.
 #[test]
 fn no_item_stops_a_program() {

@@ -170,19 +170,28 @@ pub fn initialize() {
     if environment::is_secure() {
         options.secure = 1;
     } else {
-        for (variable, table) in [
-            ("UMEM_DEBUG", DEBUG),
-            ("UMEM_OPTIONS", OPTIONS),
-            ("UMEM_LOGGING", LOGGING),
-        ] {
-            let mut storage = [0; 4096];
-            if let Some(text) = environment::variable(variable, &mut storage) {
-                apply(&mut options, variable, table, text);
-            }
-        }
+        read_environment(&mut options);
     }
     settle_sampling(&mut options);
     root().set_options(options);
+}
+
+fn read_environment(options: &mut Options) {
+    let mut tables = [
+        Some(("UMEM_DEBUG", DEBUG)),
+        Some(("UMEM_OPTIONS", OPTIONS)),
+        Some(("UMEM_LOGGING", LOGGING)),
+    ];
+    environment::for_each_variable(|entry| {
+        for slot in &mut tables {
+            let Some((name, table)) = *slot else { continue };
+            if let Some(value) = environment::value_of(entry, name) {
+                // Of two with one name the first counts, as for getenv(3).
+                *slot = None;
+                apply(options, name, table, value);
+            }
+        }
+    });
 }
 
 /// Samples get all checks, and wait in quarantine. Where other checks are on for all buffers there is nothing to sample.

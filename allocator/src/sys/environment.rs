@@ -8,40 +8,35 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// Value of an environment variable; `storage` is used when libc has not set `environ` yet, which is
-/// so in resolvers of indirect functions, and the value comes from /proc/self/environ.
-pub fn variable<'a>(name: &str, storage: &'a mut [u8]) -> Option<&'a [u8]> {
+/// Bytes of a variable, name included, that are seen where libc has not set `environ` yet.
+const ENTRY: usize = 4096;
+
+/// Calls `visit` for each `name=value` of the environment. Where libc has not set `environ` yet, as in resolvers of indirect functions and
+/// in a preloaded library's first calls, they come from /proc/self/environ, cut to 4096 bytes each.
+pub fn for_each_variable(mut visit: impl FnMut(&[u8])) {
     // SAFETY: libc keeps `environ` null or the address of a null-terminated array of C strings. The
     // variable is read once at start, before the program can change it from another thread.
     let mut entry = unsafe { environ };
     if entry.is_null() {
-        return variable_from_proc(name, storage);
+        for_each_part::<ENTRY>(c"/proc/self/environ", 0, visit);
+        return;
     }
     loop {
         // SAFETY: within the null-terminated array described above.
         let string = unsafe { *entry };
         if string.is_null() {
-            return None;
+            return;
         }
         // SAFETY: each entry is a C string that the program keeps.
-        let text: &'static [u8] = unsafe { CStr::from_ptr(string) }.to_bytes();
-        if let Some(value) = value_of(text, name) {
-            return Some(value);
-        }
+        visit(unsafe { CStr::from_ptr(string) }.to_bytes());
         // SAFETY: the entry was not the terminator.
         entry = unsafe { entry.add(1) };
     }
 }
 
-fn value_of<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+/// The value in a `name=value` of this name.
+pub fn value_of<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     text.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
-}
-
-fn variable_from_proc<'a>(name: &str, storage: &'a mut [u8]) -> Option<&'a [u8]> {
-    let length = read_file(c"/proc/self/environ", storage);
-    let text: &'a [u8] = storage.get(..length)?;
-    text.split(|&byte| byte == 0)
-        .find_map(|entry| value_of(entry, name))
 }
 
 /// Reads the start of a file and returns how many bytes there are.
@@ -65,23 +60,28 @@ pub fn read_file(path: &CStr, storage: &mut [u8]) -> usize {
 }
 
 /// Calls `visit` for each line of a file, cut to 256 bytes. False: the file cannot be read.
-pub fn for_each_line(path: &CStr, mut visit: impl FnMut(&[u8])) -> bool {
+pub fn for_each_line(path: &CStr, visit: impl FnMut(&[u8])) -> bool {
+    for_each_part::<256>(path, b'\n', visit)
+}
+
+/// Calls `visit` for each part of a file that ends with a byte, cut to `MOST` bytes. False: the file cannot be read.
+fn for_each_part<const MOST: usize>(path: &CStr, end: u8, mut visit: impl FnMut(&[u8])) -> bool {
     const AT_FDCWD: isize = -100;
     const O_RDONLY_CLOEXEC: usize = 0o2000000;
     // SAFETY: the path is a C string; the other arguments are numbers.
     let opened = unsafe { syscall!(Sysno::openat, AT_FDCWD, path.as_ptr(), O_RDONLY_CLOEXEC) };
     let Ok(descriptor) = opened else { return false };
-    let (mut line, mut length) = ([0; 256], 0);
+    let (mut part, mut length) = ([0; MOST], 0);
     let mut block = [0; 512];
     loop {
         // SAFETY: the kernel writes at most the given number of bytes to the array.
         let read = unsafe { syscall!(Sysno::read, descriptor, block.as_mut_ptr(), block.len()) };
         let Ok(count @ 1..) = read else { break };
         for &byte in block.get(..count).unwrap_or(&[]) {
-            if byte == b'\n' {
-                visit(line.get(..length).unwrap_or(&[]));
+            if byte == end {
+                visit(part.get(..length).unwrap_or(&[]));
                 length = 0;
-            } else if let Some(slot) = line.get_mut(length) {
+            } else if let Some(slot) = part.get_mut(length) {
                 *slot = byte;
                 length += 1;
             }
