@@ -29,7 +29,7 @@ use crate::{
         memory::{self, PAGE},
         process,
     },
-    thread::{self, fast},
+    thread::{self, fast, growth},
     unwind::{self, Entry},
     vmem::{self, arenas},
 };
@@ -584,11 +584,37 @@ pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
         if keeps_place(size, usable) {
             return address;
         }
+        if size > usable
+            && size < GROWN_PAGE
+            // SAFETY: promised by the caller; the buffer has so many bytes.
+            && let Some(new) = unsafe { move_to_grow(address, usable, size, entry) }
+        {
+            return new;
+        }
+    } else if growth::grow(address, size) {
+        return address;
     }
     // SAFETY: promised by the caller.
     let new = unsafe { reallocate_slow(address, size, entry) };
     fast::forget_all();
     new
+}
+
+/// Moves a buffer of a class that is not debugged, and that grows, by the shortest way. None: it takes the longer one.
+///
+/// # Safety
+/// As for [`reallocate`]; the buffer has `usable` bytes.
+#[inline(always)]
+unsafe fn move_to_grow(address: usize, usable: usize, size: usize, entry: Entry) -> Option<usize> {
+    let room = growth::room_for(address, size);
+    let new = thread::fast_cache_at(cache::entry_offset(room)).and_then(thread::pop)?;
+    // SAFETY: both buffers are live, of at least that many bytes, and distinct.
+    unsafe {
+        core::ptr::copy_nonoverlapping(address as *const u8, new as *mut u8, usable);
+        release(address, entry);
+    }
+    growth::moved(new);
+    Some(new)
 }
 
 /// # Safety
@@ -614,13 +640,16 @@ unsafe fn reallocate_slow(address: usize, size: usize, entry: Entry) -> usize {
         return out_of_memory(size, entry);
     };
     let plain = root().debug_flags().get() == 0;
+    if plain {
+        growth::leave(address);
+    }
     if plain && resize_block(address, size, entry) {
         return address;
     }
     let new = match twin_that_keeps(address, size) {
         Some(twin) => checked::allocate_buffer(twin, size, family::MALLOC, entry)
             .unwrap_or_else(|| out_of_memory(size, entry)),
-        None if plain && size > usable => allocate_to_grow(size, entry),
+        None if plain && size > usable => allocate_to_grow(address, size, entry),
         None => allocate(size, family::MALLOC, entry),
     };
     if new != 0 {
@@ -709,13 +738,26 @@ fn with_room(size: usize) -> usize {
 }
 
 /// A larger buffer for one that has grown to `size` bytes, in production. Zero: no memory, `errno` is ENOMEM.
-fn allocate_to_grow(size: usize, entry: Entry) -> usize {
+fn allocate_to_grow(old: usize, size: usize, entry: Entry) -> usize {
     let grown = match size {
+        GROWN_PAGE.. if growth::is_last_moved(old) && !thread::is_sampling() => {
+            begin_to_grow(size, entry).or_else(|| allocate_block_to_grow(size, entry))
+        }
         GROWN_PAGE..GROWN_BLOCK => allocate_in_class_for(2 * size, size, entry),
         GROWN_BLOCK.. => allocate_block_to_grow(size, entry),
         _ => None,
     };
-    grown.unwrap_or_else(|| allocate(size, family::MALLOC, entry))
+    let new = grown.unwrap_or_else(|| allocate(size, family::MALLOC, entry));
+    growth::moved(new);
+    new
+}
+
+/// A block that is the thread's growing one.
+fn begin_to_grow(size: usize, entry: Entry) -> Option<usize> {
+    let block = growth::begin(size)?;
+    let (arena, call) = (arenas().oversize.link(), thread::call_for(0, entry));
+    buffer::block_allocated(block, arena, size, 0, family::MALLOC, &call);
+    Some(block.start().get() as usize)
 }
 
 /// Allocates from the class of a larger size.

@@ -48,6 +48,7 @@ pub fn totals() -> Totals {
         totals.blocks += arena.allocs().get().saturating_sub(arena.frees().get()) as usize;
         totals.block_bytes += arena.in_use().get() as usize;
     }
+    totals.blocks = totals.blocks.saturating_sub(vmem::growth::kept());
     totals.in_use += totals.block_bytes;
     totals
 }

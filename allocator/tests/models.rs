@@ -17,9 +17,22 @@ use umem_layout::{family, policy, segment_kind};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Alloc { size: usize, align: usize },
-    Free { pick: usize },
-    Resize { pick: usize, size: usize },
+    Alloc {
+        size: usize,
+        align: usize,
+    },
+    Free {
+        pick: usize,
+    },
+    Resize {
+        pick: usize,
+        size: usize,
+    },
+    /// Resizes by an eighth, so many times in a row.
+    Grow {
+        pick: usize,
+        times: usize,
+    },
 }
 
 fn steps(size_max: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -29,7 +42,11 @@ fn steps(size_max: usize) -> impl Strategy<Value = Vec<Step>> {
     });
     let free = any::<usize>().prop_map(|pick| Step::Free { pick });
     let resize = (any::<usize>(), 1..size_max).prop_map(|(pick, size)| Step::Resize { pick, size });
-    vec(prop_oneof![4 => alloc, 3 => free, 2 => resize], 1..300)
+    let grow = (any::<usize>(), 1..60_usize).prop_map(|(pick, times)| Step::Grow { pick, times });
+    vec(
+        prop_oneof![4 => alloc, 3 => free, 2 => resize, 1 => grow],
+        1..300,
+    )
 }
 
 /// Reads an arena's address list: (kind, start, end), with the checks that every debugger will make of it.
@@ -77,6 +94,36 @@ fn assert_tiled(arena: ArenaRef) {
     assert_eq!((arena.in_use().get(), arena.total().get()), (in_use, total));
 }
 
+/// Start of one of the live buffers.
+fn nth(live: &BTreeMap<usize, (usize, u8)>, pick: usize) -> Option<usize> {
+    live.keys().nth(pick.checked_rem(live.len())?).copied()
+}
+
+/// Resizes a live buffer, which is all of one byte, and returns its new start.
+fn resize(
+    live: &mut BTreeMap<usize, (usize, u8)>,
+    start: usize,
+    size: usize,
+    entry: Entry,
+) -> Result<usize, TestCaseError> {
+    let (old, fill) = live.remove(&start).expect("it is live");
+    // SAFETY: the buffer is live and only used through the result.
+    let moved = unsafe { malloc::reallocate(start, size, entry) };
+    prop_assert!(moved != 0 && malloc::usable_size(moved).is_some_and(|usable| usable >= size));
+    // SAFETY: the buffer has at least `size` bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(moved as *const u8, old.min(size)) };
+    prop_assert!(bytes.iter().all(|&byte| byte == fill), "contents are kept");
+    // SAFETY: as above.
+    unsafe { (moved as *mut u8).write_bytes(fill, size) };
+    let below = live.range(..moved + size).next_back();
+    prop_assert!(
+        below.is_none_or(|(at, (length, _))| at + length <= moved),
+        "overlap"
+    );
+    live.insert(moved, (size, fill));
+    Ok(moved)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -105,6 +152,7 @@ proptest! {
                     prop_assert!(vmem::free(arena, start));
                     prop_assert!(!vmem::free(arena, start), "a second free is refused");
                 }
+                Step::Grow { .. } => {}
                 Step::Resize { pick, size } => {
                     let Some((&start, &length)) = live.iter().nth(pick.checked_rem(live.len()).unwrap_or(0)) else {
                         continue;
@@ -163,25 +211,20 @@ proptest! {
                     unsafe { malloc::release(start, entry) };
                 }
                 Step::Resize { pick, size } => {
-                    let Some((&start, &(old, fill))) = live.iter().nth(pick.checked_rem(live.len()).unwrap_or(0)) else {
-                        continue;
-                    };
-                    live.remove(&start);
-                    // SAFETY: the buffer is live and only used through the result.
-                    let moved = unsafe { malloc::reallocate(start, size, entry) };
-                    prop_assert!(moved != 0 && malloc::usable_size(moved).is_some_and(|usable| usable >= size));
-                    let kept = old.min(size);
-                    // SAFETY: the buffer has at least `size` bytes.
-                    let bytes = unsafe { std::slice::from_raw_parts(moved as *const u8, kept) };
-                    prop_assert!(bytes.iter().all(|&byte| byte == fill), "contents are kept");
-                    // SAFETY: as above.
-                    unsafe { (moved as *mut u8).write_bytes(fill, size) };
-                    let below = live.range(..moved + size).next_back();
-                    prop_assert!(below.is_none_or(|(at, (length, _))| at + length <= moved), "overlap");
-                    live.insert(moved, (size, fill));
+                    if let Some(start) = nth(&live, pick) {
+                        resize(&mut live, start, size, entry)?;
+                    }
+                }
+                Step::Grow { pick, times } => {
+                    let Some(mut start) = nth(&live, pick) else { continue };
+                    for _ in 0..times {
+                        let old = live[&start].0;
+                        start = resize(&mut live, start, (old + old / 8 + 16).min(6 << 20), entry)?;
+                    }
                 }
             }
         }
+        assert_tiled(vmem::arenas().oversize);
         for start in live.into_keys() {
             // SAFETY: the buffer is live and not used again.
             unsafe { malloc::release(start, entry) };

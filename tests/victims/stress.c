@@ -77,9 +77,8 @@ static void check(const struct buffer *held)
             die("a buffer changed while it was held");
 }
 
-static struct buffer *resize(struct buffer *held, uint64_t *random)
+static struct buffer *resize_to(struct buffer *held, size_t size)
 {
-    size_t size = next(random) % 2000;
     size_t before = held->size;
     held = realloc(held, sizeof *held + size);
     if (held == NULL)
@@ -87,6 +86,23 @@ static struct buffer *resize(struct buffer *held, uint64_t *random)
     if (size > before)
         memset(held->bytes + before, (int)held->seed, size - before);
     held->size = size;
+    return held;
+}
+
+static struct buffer *resize(struct buffer *held, uint64_t *random)
+{
+    return resize_to(held, next(random) % 2000);
+}
+
+/* Fills a buffer as programs fill vectors: it grows a little many times in a row, and keeps its contents. */
+static struct buffer *fill(struct buffer *held, uint64_t *random)
+{
+    size_t most = next(random) % 10 ? 30000 : 1000000;
+    for (int i = next(random) % 60; i > 0 && held->size < most; i--) {
+        held = resize_to(held, held->size + held->size / 8 + next(random) % 100);
+        if (next(random) % 8 == 0)
+            check(held);
+    }
     return held;
 }
 
@@ -110,7 +126,7 @@ static void step(struct buffer **held, uint64_t *random)
     case 1:
         if (*place != NULL) {
             check(*place);
-            *place = resize(*place, random);
+            *place = next(random) % 4 ? resize(*place, random) : fill(*place, random);
         }
         break;
     default:

@@ -52,6 +52,11 @@ fn limit() -> u64 {
     own.min((own.saturating_mul(meant_for) / threads).max(LEAST))
 }
 
+/// The part of so many bytes that a thread may keep for each of its purposes.
+pub(super) fn share(bytes: u64) -> u64 {
+    bytes.min(limit() / 2)
+}
+
 /// Whether two magazines of a cache are within the limit; if not, its buffers come from the slabs.
 pub fn keeps(cache: CacheRef) -> bool {
     let rounds = cache.magazine_rounds().get();

@@ -19,6 +19,7 @@
 mod budget;
 pub mod fast;
 mod front;
+pub mod growth;
 mod quarantine;
 mod sample;
 mod update;
@@ -80,6 +81,7 @@ pub struct Local {
     recall: LocalCell<usize>,
     ring: LocalCell<usize>,
     front: LocalCell<usize>,
+    growth: growth::Growth,
     sampler: sample::Sampler,
 }
 
@@ -448,6 +450,7 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
     }
     quarantine::flush(local);
     front::end(local);
+    growth::end(local);
     local.stage.set(stage::ENDED);
     local.fast.close();
     // SAFETY: a thread in service has a record.
@@ -460,6 +463,7 @@ unsafe extern "C" fn end_of_thread(_value: *mut libc::c_void) {
 pub fn give_all() {
     quarantine::flush(local());
     front::flush(local());
+    growth::end(local());
     budget::give_all();
 }
 

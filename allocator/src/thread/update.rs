@@ -13,7 +13,7 @@
 //! 4. Magazines of a cache grow when its depot's lock was contended more than `max_contention` times since the last update.
 //!    Magazines of both sizes work together, since each knows its own.
 
-use super::{budget, stage};
+use super::{budget, growth, stage};
 use crate::{
     cache,
     raw::{ArenaRef, Cell, copy, root},
@@ -79,6 +79,7 @@ fn update_when_due(now: u64, due: u64) {
             // None of what is left is in use, nor what the thread keeps. Those who visit a depot look at their magazines
             // only after this.
             budget::give_all();
+            growth::end(super::local());
         }
         update();
         if idle {

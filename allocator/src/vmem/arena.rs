@@ -30,7 +30,7 @@ static PURGED: AtomicU64 = AtomicU64::new(0);
 /// Whether pages wait for the next purge to be due.
 static WAITING: AtomicBool = AtomicBool::new(false);
 /// Mark in `Segment::flags` of a free segment, and of one that was just allocated: some of its pages may hold old contents.
-const DIRTY: u16 = 1 << 15;
+pub(super) const DIRTY: u16 = 1 << 15;
 /// A span of this size that goes back to the top arena gives its pages back to the system at once, unless that was just
 /// done: a program that frees and allocates such blocks in turns would wait for its pages all the time.
 const PURGE_MIN: usize = 1 << 20;
@@ -202,7 +202,7 @@ pub(super) fn size_of_segment(segment: SegmentRef) -> usize {
 
 // ---- address list ----
 
-fn insert_after(place: SegmentRef, new: SegmentRef) {
+pub(super) fn insert_after(place: SegmentRef, new: SegmentRef) {
     let next = neighbour(place.next().get());
     new.prev().set(place.link());
     new.next().set(next.link());
@@ -265,7 +265,7 @@ fn fit(segment: SegmentRef, size: usize, align: usize) -> Option<usize> {
     (start.checked_add(size)? <= segment.end().get() as usize).then_some(start)
 }
 
-fn find_free(arena: ArenaRef, size: usize, align: usize) -> Option<(SegmentRef, usize)> {
+pub(super) fn find_free(arena: ArenaRef, size: usize, align: usize) -> Option<(SegmentRef, usize)> {
     match placing() {
         None => find_fast(arena, size, align),
         Some(fit) => fit.find(arena, &Request::plain(size, align)),
@@ -459,7 +459,7 @@ pub(super) struct Fresh {
 }
 
 /// As [`carve`], and next fit goes on behind it.
-fn carve_as_placed(
+pub(super) fn carve_as_placed(
     arena: ArenaRef,
     free: SegmentRef,
     at: usize,
@@ -1060,7 +1060,7 @@ pub fn purge_waiting() {
 }
 
 /// Makes a segment free, one with its free neighbours. It is dirty when one of them is.
-fn merge(arena: ArenaRef, segment: SegmentRef, mut dirty: u16) -> SegmentRef {
+pub(super) fn merge(arena: ArenaRef, segment: SegmentRef, mut dirty: u16) -> SegmentRef {
     let mut merged = segment;
     let next = neighbour(segment.next().get());
     if next.kind().get() == segment_kind::FREE {

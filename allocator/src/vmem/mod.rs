@@ -23,6 +23,7 @@
 
 mod arena;
 mod fit;
+pub mod growth;
 mod program;
 mod region;
 mod segment;
