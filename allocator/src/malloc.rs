@@ -70,7 +70,9 @@ pub fn allocate_slow(size: usize, entry: Entry, family: u8) -> usize {
     if size <= LARGEST
         && let Some(magazines) = thread::fast_cache_at(cache::entry_offset(size))
         && let Some(address) = thread::pop_previous(magazines)
+            .or_else(|| thread::pop_from_depot(cache::classes(cache::class_for(size)), magazines))
     {
+        fast::forget_all();
         return address;
     }
     let address = allocate_sure(size, family, entry);
@@ -443,7 +445,10 @@ pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
     thread::heed();
     let slot = usize::from(vmem::first_unit_kind(address));
     if let Some(magazines) = thread::fast_cache(slot)
-        && thread::push_previous(magazines, address)
+        && (thread::push_previous(magazines, address)
+            || !reserve::has_waiting()
+                && cache::of_slot(slot)
+                    .is_some_and(|cache| thread::push_to_depot(cache, magazines, address)))
     {
         return;
     }

@@ -2,10 +2,11 @@
 //! prefer other sizes. The counterpart of `compare`, which compares whole programs.
 //!
 //! ```text
-//! cargo build --release && cargo run --release -p umem --example scale -- [ROUNDS]
+//! cargo build --release && cargo run --release -p umem --example scale -- [ROUNDS [CURVE]...]
 //! ```
 //!
-//! Each cell is the median of the rounds; in each round all allocators run one after the other.
+//! The curves are `live`, `threads` and `churn`; all when none is named. Each cell is the median of the rounds; in each round all
+//! allocators run one after the other.
 
 use std::{
     env, fs, io,
@@ -108,6 +109,10 @@ fn print_curve(
 
 fn main() -> ExitCode {
     let rounds = env::args().nth(1).and_then(|text| text.parse().ok());
+    let named: Vec<String> = env::args().skip(2).collect();
+    let mut curves = CURVES
+        .into_iter()
+        .filter(|(what, ..)| named.is_empty() || named.iter().any(|name| name == what));
     let libraries: Vec<_> = ALLOCATORS
         .iter()
         .filter_map(|&(name, object)| match object.map(library) {
@@ -123,9 +128,8 @@ fn main() -> ExitCode {
     let result = fs::create_dir_all(&folder)
         .and_then(|()| compile(&folder))
         .and_then(|scale| {
-            CURVES
-                .into_iter()
-                .try_for_each(|curve| print_curve(&scale, &libraries, rounds.unwrap_or(3), curve))
+            let rounds = rounds.unwrap_or(3);
+            curves.try_for_each(|curve| print_curve(&scale, &libraries, rounds, curve))
         });
     // What cannot be removed from the folder of temporary files is left there.
     let _ = fs::remove_dir_all(&folder);

@@ -25,9 +25,11 @@ pub fn magazine_bytes(cache: CacheRef, rounds: u32) -> u64 {
     u64::from(rounds) * cache.chunk_size().get()
 }
 
-fn most_full(cache: CacheRef) -> u64 {
-    let bytes = magazine_bytes(cache, cache.magazine_rounds().get()).max(1);
-    (FULL_BYTES / bytes).clamp(FULL_MIN, FULL_MAX)
+/// Whether the depot takes another full magazine.
+fn has_room(cache: CacheRef) -> bool {
+    let count = cache.depot_full_count().get();
+    let bytes = magazine_bytes(cache, cache.magazine_rounds().get());
+    count < FULL_MIN || count < FULL_MAX && (count + 1) * bytes <= FULL_BYTES
 }
 
 /// Round number `index` of a magazine.
@@ -127,12 +129,10 @@ pub fn put_full(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
     let surplus = locked(cache, || {
         let streak = cache.depot_streak().get().saturating_add(1);
         cache.depot_streak().set(streak);
-        let most = if streak < STREAK {
-            most_full(cache)
-        } else {
-            FULL_MIN
+        let has_room = match streak < STREAK {
+            true => has_room(cache),
+            false => cache.depot_full_count().get() < FULL_MIN,
         };
-        let has_room = cache.depot_full_count().get() < most;
         if has_room {
             push(cache.depot_full(), cache.depot_full_count(), magazine);
         }
@@ -147,6 +147,33 @@ pub fn put_full(cache: CacheRef, magazine: MagazineRef, rounds: u32) {
         flush(cache, magazine, magazine.rounds().get());
         put_empty(cache, magazine);
     }
+}
+
+/// Exchanges a full magazine, which the depot has room for, for an empty one of it. None: nothing was changed.
+pub fn trade_full(cache: CacheRef, full: MagazineRef, rounds: u32) -> Option<MagazineRef> {
+    locked(cache, || {
+        let streak = cache.depot_streak().get().saturating_add(1);
+        if streak >= STREAK || !has_room(cache) {
+            return None;
+        }
+        let empty = pop_empty(cache)?;
+        cache.depot_streak().set(streak);
+        full.rounds().set(rounds);
+        push(cache.depot_full(), cache.depot_full_count(), full);
+        Some(empty)
+    })
+}
+
+/// Exchanges an empty magazine for a full one of the depot. None: nothing was changed.
+pub fn trade_empty(cache: CacheRef, empty: MagazineRef) -> Option<MagazineRef> {
+    locked(cache, || {
+        let full = pop_full(cache)?;
+        cache.depot_allocs().add(1);
+        cache.depot_streak().set(0);
+        empty.rounds().set(0);
+        push(cache.depot_empty(), cache.depot_empty_count(), empty);
+        Some(full)
+    })
 }
 
 /// Puts an empty magazine into the depot.

@@ -29,7 +29,8 @@ mod slab;
 pub use constructed::{Constructor, Destructor, Reclaim, construct, destruct, is_tagged, reclaim};
 pub use list::{Hold, SLOTS, after_fork, for_each, for_each_lock, hold, next_held, of_slot};
 pub use magazine::{
-    get_empty, get_full, magazine_bytes, put_empty, put_full, reap, round, top, update,
+    get_empty, get_full, magazine_bytes, put_empty, put_full, reap, round, top, trade_empty,
+    trade_full, update,
 };
 pub use object::{Blueprint, Refusal, create_object, end_object};
 pub use quantum::{create_quantum, end_quantum};

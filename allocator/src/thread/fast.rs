@@ -51,6 +51,11 @@ impl Fast {
         }
     }
 
+    /// Whether the kernel tells the thread when it has paused.
+    pub(super) fn has_mark(&self) -> bool {
+        self.mark.get() != 0
+    }
+
     /// Takes the thread out of service.
     pub(super) fn close(&self) {
         self.sizes.set(0);

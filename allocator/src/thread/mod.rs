@@ -77,6 +77,8 @@ pub struct Local {
     /// Bytes in the magazines, at least, and where the next one to give back is looked for: see `budget`.
     held: LocalCell<u64>,
     rotor: LocalCell<u32>,
+    /// Visits of depots.
+    visits: LocalCell<u32>,
     bounds: core::cell::UnsafeCell<Bounds>,
     recall: LocalCell<usize>,
     ring: LocalCell<usize>,
@@ -681,6 +683,14 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     let section = sync::section();
     let (old, old_rounds) = (entry.previous().get(), entry.previous_rounds().get());
     let old_capacity = magazine(old).map_or(0, |old| old.capacity().get());
+    place(cache, entry, new, rounds);
+    drop(section);
+    give(cache, old, old_rounds);
+    budget::loaded(cache, new.capacity().get(), old_capacity, entry);
+}
+
+/// Puts a magazine in the loaded place; what was loaded becomes previous. In a section.
+fn place(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     store_hot(entry);
     entry.previous_rounds().set(0);
     entry.previous().set(entry.loaded().get());
@@ -688,9 +698,32 @@ fn load(cache: CacheRef, entry: ThreadCacheRef, new: MagazineRef, rounds: u32) {
     entry.loaded_rounds().set(0);
     set_loaded(entry, new, rounds);
     sample::arm(cache, entry);
+}
+
+/// As [`load`], for a magazine that the depot gives in exchange for the previous one. False: it gives none, and nothing was changed.
+fn trade(
+    cache: CacheRef,
+    entry: ThreadCacheRef,
+    exchange: impl FnOnce(MagazineRef, u32) -> Option<MagazineRef>,
+) -> bool {
+    let section = sync::section();
+    let Some(old) = magazine(entry.previous().get()) else {
+        return false;
+    };
+    let rounds = entry.previous_rounds().get();
+    // From here on it is the depot's, or nobody's.
+    entry.previous_rounds().set(0);
+    entry.previous().set(0);
+    let Some(new) = exchange(old, rounds) else {
+        entry.previous().set(old.link());
+        entry.previous_rounds().set(rounds);
+        return false;
+    };
+    let old_capacity = old.capacity().get();
+    place(cache, entry, new, new.rounds().get());
     drop(section);
-    give(cache, old, old_rounds);
     budget::loaded(cache, new.capacity().get(), old_capacity, entry);
+    true
 }
 
 /// Pops a round, from the loaded magazine if there is one by now: whoever registered the thread may have allocated, and an
@@ -703,13 +736,57 @@ pub fn refill(cache: CacheRef, entry: ThreadCacheRef, caller: Entry) -> Option<u
         .or_else(|| fill_from_slabs(cache, entry, caller))
 }
 
+/// A depot is visited: looks at the clock, where a thread that pauses is not told, or now and then.
+fn visit() {
+    const OFTEN: u32 = 16;
+    let local = local();
+    let visits = local.visits.get().wrapping_add(1);
+    local.visits.set(visits);
+    if !local.fast.has_mark() || visits.is_multiple_of(OFTEN) {
+        update::tick();
+    }
+}
+
+/// Pops a round for an allocation that is no sample, if the entry has magazines that are empty: what most calls need that the fast path
+/// does not serve. None: the longer way.
+#[inline]
+pub fn pop_from_depot(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
+    let is_usual = entry.loaded_rounds().get() == 0
+        && entry.capacity().get() != 0
+        && !sync::has_interrupted()
+        && !is_sampling();
+    if !is_usual {
+        return None;
+    }
+    crate::fork::notice();
+    reload(cache, entry)
+}
+
+/// Pushes a round, if the entry has magazines that are full. False: the longer way.
+#[inline]
+pub fn push_to_depot(cache: CacheRef, entry: ThreadCacheRef, address: usize) -> bool {
+    let is_usual = entry.capacity().get() != 0
+        && entry.loaded_rounds().get() == entry.capacity().get()
+        && !is_last_freed(entry, address)
+        && !sync::has_interrupted()
+        && !is_sampling();
+    if !is_usual {
+        return false;
+    }
+    crate::fork::notice();
+    drain(cache, entry, address)
+}
+
 /// Pops from the previous magazine, or from a full one of the depot. None: there is neither.
 pub fn reload(cache: CacheRef, entry: ThreadCacheRef) -> Option<usize> {
     if entry.previous_rounds().get() > 0 {
         exchange(entry);
         return pop_plain(entry);
     }
-    update::tick();
+    visit();
+    if trade(cache, entry, |empty, _| cache::trade_empty(cache, empty)) {
+        return pop_plain(entry);
+    }
     if let Some(full) = cache::get_full(cache) {
         let rounds = full.rounds().get();
         load(cache, entry, full, rounds);
@@ -759,7 +836,12 @@ pub fn drain(cache: CacheRef, entry: ThreadCacheRef, address: usize) -> bool {
         exchange(entry);
         return push(entry, address);
     }
-    update::tick();
+    visit();
+    if trade(cache, entry, |full, rounds| {
+        cache::trade_full(cache, full, rounds)
+    }) {
+        return push(entry, address);
+    }
     let Some(empty) = cache::get_empty(cache) else {
         return false;
     };
