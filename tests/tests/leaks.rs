@@ -367,3 +367,44 @@ fn what_holds_a_buffer_is_named() {
     );
     assert!(Path::new("/proc").join(victim.pid().to_string()).exists());
 }
+
+/// Peak of the memory of a umdb that runs a command on a process, in bytes.
+fn peak(pid: Pid, command: &str) -> (u64, Answer) {
+    let peak = "!grep VmHWM /proc/$PPID/status";
+    let answer = Umdb::pid(pid).exec(command).exec(peak).run();
+    answer.expect_code(0);
+    let last = answer.stdout.lines().last().unwrap_or("");
+    let kib = last
+        .split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse::<u64>().ok());
+    (kib.unwrap_or_else(|| panic!("{answer}")) << 10, answer)
+}
+
+/// What `::retained` and `::path` need is bounded by the number of buffers, however many pointers these hold.
+#[test]
+fn memory_is_bounded_whatever_the_number_of_pointers() {
+    const FIXED: u64 = 8 << 20;
+    for (buffers, pointers) in [(200_000_u64, 4_u64), (200_000, 20), (20_000, 200)] {
+        let args = [buffers.to_string(), pointers.to_string()];
+        let victim = need!(Start::new("dense")).plain().args(&args).wait_ready();
+        let (base, _) = peak(victim.pid(), "::umem_status");
+        let most = base + FIXED + 64 * buffers;
+        let (retained, answer) = peak(victim.pid(), "::retained -n 1");
+        assert!(retained <= most, "{retained} of {most} with {pointers}");
+        // Everything is reached through the first.
+        let row: Vec<&str> = answer
+            .stdout
+            .lines()
+            .nth(1)
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let bytes = (buffers * pointers * 8).to_string();
+        let expected = [&*bytes, &args[0]];
+        assert_eq!(row.get(..2), Some(&expected[..]), "{answer}");
+        let (path, answer) = peak(victim.pid(), "*first::path");
+        assert!(path <= most, "{path} of {most} with {pointers}");
+        assert!(answer.stdout.contains(" first\n"), "{answer}");
+    }
+}

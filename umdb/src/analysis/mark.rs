@@ -404,34 +404,8 @@ mod tests {
     use super::*;
     use crate::{
         analysis::{Scene, roots},
-        heap::synthetic::{Builder, DATA, DEBUG},
+        heap::synthetic::tangle,
     };
-
-    /// A heap in which any buffer may point to any other, to the start or into the middle.
-    fn tangle(seed: &mut u64) -> Builder {
-        let mut random = |below: usize| {
-            *seed ^= *seed << 13;
-            *seed ^= *seed >> 7;
-            *seed ^= *seed << 17;
-            (*seed >> 33) as usize % below
-        };
-        let mut builder = Builder::new();
-        let cache = builder.cache("umem_alloc_64", 64, DEBUG);
-        let slabs = [(); 3].map(|()| builder.slab(cache));
-        let mut made: Vec<u64> = (0..300)
-            .map(|i| builder.alloc(slabs[i % 3], 50, 0).address)
-            .collect();
-        made.push(builder.block(20_000, 0));
-        for _ in 0..random(500) {
-            let (from, to) = (made[random(made.len())], made[random(made.len())]);
-            builder.write_word(from + 8 * random(6) as u64, to + 8 * random(2) as u64);
-        }
-        for i in 0..random(5) as u64 {
-            builder.write_word(DATA + 8 * i, made[random(made.len())]);
-        }
-        builder.publish();
-        builder
-    }
 
     #[test]
     fn sweeps_and_pointers_mark_the_same() {

@@ -4,6 +4,7 @@
 //! `heap`. **Promises** to print nothing, to end on any input, to stop when asked to ([`Cancel`]), and to say what
 //! makes an answer doubtful.
 
+mod alive;
 mod arenas;
 pub mod by_thread;
 mod census;

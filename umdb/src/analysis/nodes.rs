@@ -336,6 +336,18 @@ impl<'a> Nodes<'a> {
         before[node / PER_WORD] + below.count_ones()
     }
 
+    /// The number with a bit before which so many numbers have it, with what [`Self::before`] gave for it.
+    pub(super) fn at_rank(&self, before: &[u32], rank: u32, bit: u64) -> usize {
+        let after = before.partition_point(|&before| before <= rank);
+        let index = after.saturating_sub(1);
+        let word = self.bits.0.get(index);
+        let mut lanes = word.map_or(0, |word| (word.load(Relaxed) / bit) & LANES);
+        for _ in before.get(index).map_or(0, |&before| before)..rank {
+            lanes &= lanes.wrapping_sub(1);
+        }
+        index * PER_WORD + lanes.trailing_zeros() as usize / WIDTH
+    }
+
     /// What is marked in a group and not scanned; from now on it is.
     pub(super) fn take_pending(&self, group: usize, pending: &mut Vec<usize>) {
         pending.clear();
@@ -489,6 +501,7 @@ fn bounds(ranges: impl Iterator<Item = Range>) -> Range {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::synthetic::Builder;
 
     #[test]
     fn reciprocals_divide_exactly() {
@@ -507,6 +520,27 @@ mod tests {
                     assert_eq!(row.divide(distance), (distance / chunk, distance % chunk));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn ranks_lead_back_to_numbers() {
+        let marked = [1, 15, 16, 100, 101, 170];
+        let mut builder = Builder::new();
+        builder.publish();
+        let heap = builder.heap();
+        let nodes = Nodes {
+            bits: Bits::new(200),
+            ..Nodes::new(&heap, Vec::new())
+        };
+        for node in marked {
+            nodes.set(node, MARKED);
+            nodes.set(node + 1, START);
+        }
+        let before = nodes.before(MARKED);
+        for (rank, node) in (0..).zip(marked) {
+            assert_eq!(nodes.rank(&before, node, MARKED), rank);
+            assert_eq!(nodes.at_rank(&before, rank, MARKED), node);
         }
     }
 

@@ -1,21 +1,25 @@
 //! What would be free if one object were: the dominator tree of all that is alive.
 //!
 //! An object retains what every way from the roots to it goes through: itself, and what it dominates. The alive objects
-//! are numbered in order of address; the pointers between them are read in sweeps by several threads.
+//! are numbered in order of address. Memory of our own is bounded, however many pointers they hold.
 
 use super::{
     Cancel, Cancelled, Scene,
+    alive::{Alive, Reread, Stored},
     census::{origin, origins},
-    dominators::{self, Dominators, Graph, Part},
+    dominators::{self, Dominators},
     mark::Marker,
     nodes::{MARKED, Nodes},
-    roots::{self, Roots},
-    scan::{Source, pieces, share_out, words},
+    roots,
 };
 use crate::heap::Object;
 
-/// Units whose edges make one part of the graph.
-const UNITS_A_PART: usize = 64;
+/// So many pointers for each object are kept when these are all; with what else is needed that makes 56 bytes an object.
+const STORED: usize = 5;
+/// Where there are more, so many are kept at a time; 56 bytes an object again.
+const AT_A_TIME: usize = 8;
+/// Few objects may have so many pointers in any case.
+const ROOM_MIN: usize = 1 << 20;
 
 /// What an object retains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub struct Retained {
     pub total: (u64, u64),
     /// Why it may be otherwise.
     pub doubts: Vec<String>,
-    /// There are too many objects or pointers.
+    /// There are too many objects.
     pub is_too_large: bool,
 }
 
@@ -64,173 +68,44 @@ pub fn find(scene: &Scene<'_>, within: Option<Object>, most: usize) -> Result<Re
     };
     retained.doubts.append(&mut marker.doubts);
     drop(marker);
-    let ranks = Ranks::new(&nodes);
-    if ranks.count >= u32::MAX as usize {
+    let mut alive = Alive::new(&nodes, scene.cancel);
+    if alive.count >= u32::MAX as usize {
         retained.is_too_large = true;
         return Ok(retained);
     }
-    let Some(graph) = read(&nodes, &ranks, &roots, scene.cancel)? else {
-        retained.is_too_large = true;
-        return Ok(retained);
-    };
-    let tree = dominators::find(graph);
-    scene.cancel.check()?;
-    Tree::new(&nodes, &ranks, &tree, scene.cancel)?.fill(within, most, &mut retained);
+    alive.read_roots(&roots);
+    let tree = dominators(&alive, STORED, AT_A_TIME, scene.cancel)?;
+    Tree::new(&nodes, &alive, &tree, scene.cancel)?.fill(within, most, &mut retained);
     Ok(retained)
 }
 
-/// Numbers of what is alive, from 1 in order of address.
-struct Ranks {
-    /// How many there are before each unit.
-    units: Vec<u32>,
-    /// And before each word of bits.
-    words: Vec<u32>,
-    count: usize,
-}
-
-impl Ranks {
-    fn new(nodes: &Nodes<'_>) -> Self {
-        let words = nodes.before(MARKED);
-        let units = (0..nodes.units()).map(|unit| nodes.rank(&words, nodes.node(unit, 0), MARKED));
-        let units = units.collect();
-        let last = nodes.count().saturating_sub(1);
-        let count = match nodes.count() {
-            0 => 0,
-            _ => {
-                nodes.rank(&words, last, MARKED) as usize
-                    + usize::from(nodes.get(last) & MARKED != 0)
-            }
-        };
-        Self {
-            units,
-            words,
-            count,
-        }
-    }
-
-    /// Number of what is alive at a node.
-    #[inline]
-    fn rank(&self, nodes: &Nodes<'_>, node: usize) -> u32 {
-        nodes.rank(&self.words, node, MARKED) + 1
-    }
-
-    /// Unit and index of a number.
-    fn place(&self, nodes: &Nodes<'_>, rank: u32, found: &mut Vec<u32>) -> (usize, u32) {
-        let after = self.units.partition_point(|&before| before < rank);
-        let unit = after.saturating_sub(1);
-        nodes.select(unit, MARKED, 0, found);
-        let index = (rank - 1 - self.units[unit]) as usize;
-        (unit, found.get(index).copied().unwrap_or(0))
-    }
-}
-
-/// Reads all pointers. None when there are too many.
-fn read(
-    nodes: &Nodes<'_>,
-    ranks: &Ranks,
-    roots: &Roots,
+/// Dominators with room for so many pointers an object: all of them, or at a time.
+fn dominators(
+    alive: &Alive<'_>,
+    stored: usize,
+    at_a_time: usize,
     cancel: &Cancel,
-) -> Result<Option<Graph>, Cancelled> {
-    let new = || (Source::new(nodes.heap.reader.memory(), cancel), Vec::new());
-    let mut parts: Vec<Part> = Vec::new();
-    let each = |(source, parts): &mut (Source<'_>, Vec<Part>), index: usize| {
-        let first = index * UNITS_A_PART;
-        let units = first..nodes.units().min(first + UNITS_A_PART);
-        parts.push(read_part(nodes, ranks, units, source));
-    };
-    let count = nodes.units().div_ceil(UNITS_A_PART);
-    share_out(count, cancel, new, each, |(_, made)| parts.extend(made));
-    cancel.check()?;
-    parts.sort_unstable_by_key(|part| part.first);
-    // A part that holds nothing has the number of the one behind it.
-    parts.retain(|part| part.starts.len() > 1);
-    let edges: usize = parts.iter().map(|part| part.edges.len()).sum();
-    if edges >= u32::MAX as usize {
-        return Ok(None);
-    }
-    let roots = root_edges(nodes, ranks, roots, cancel);
-    Ok(Some(Graph {
-        roots,
-        parts,
-        count: ranks.count as u32,
-    }))
-}
-
-fn read_part(
-    nodes: &Nodes<'_>,
-    ranks: &Ranks,
-    units: std::ops::Range<usize>,
-    source: &mut Source<'_>,
-) -> Part {
-    let mut part = Part {
-        first: ranks.units.get(units.start).map_or(1, |&before| before + 1),
-        starts: Vec::new(),
-        edges: Vec::new(),
-    };
-    for unit in units.clone() {
-        let mut is_listed = false;
-        let list = |found: &mut Vec<u32>| {
-            found.clear();
-            if !std::mem::replace(&mut is_listed, true) {
-                nodes.select(unit, MARKED, 0, found);
-            }
+) -> Result<Dominators, Cancelled> {
+    let room = |each: usize| {
+        let wanted = if each == 0 {
+            0
+        } else {
+            ROOM_MIN.max(alive.count.saturating_mul(each))
         };
-        source.unit(nodes, unit, list, |index, _, bytes| {
-            let own = ranks.rank(nodes, nodes.node(unit, index));
-            let row = (own - part.first) as usize;
-            // Objects without a readable word, and further pieces of one, do not begin a row.
-            if part.starts.len() <= row {
-                part.starts.resize(row + 1, part.edges.len() as u32);
-            }
-            let from = part.starts[row] as usize;
-            for word in words(bytes).filter(|&word| !nodes.is_dismissed(word)) {
-                let Some(hit) = nodes.find(word) else {
-                    continue;
-                };
-                let rank = ranks.rank(nodes, hit.node);
-                let is_known = part.edges[from..]
-                    .iter()
-                    .rev()
-                    .take(4)
-                    .any(|&seen| seen == rank);
-                if rank != own && !is_known {
-                    part.edges.push(rank);
-                }
-            }
-        });
-    }
-    let last = ranks
-        .units
-        .get(units.end)
-        .map_or(ranks.count as u32, |&before| before);
-    let rows = (last + 1 - part.first) as usize;
-    part.starts.resize(rows + 1, part.edges.len() as u32);
-    part.edges.shrink_to_fit();
-    part
-}
-
-/// What the roots point to.
-fn root_edges(nodes: &Nodes<'_>, ranks: &Ranks, roots: &Roots, cancel: &Cancel) -> Vec<u32> {
-    let mut edges = Vec::new();
-    let mut add = |word: u64| {
-        if let Some(hit) = nodes.find(word).filter(|_| !nodes.is_dismissed(word)) {
-            edges.push(ranks.rank(nodes, hit.node));
-        }
+        wanted.min(u32::MAX as usize / 2)
     };
-    roots.values.iter().for_each(|root| add(root.value));
-    let mut source = Source::new(nodes.heap.reader.memory(), cancel);
-    for piece in roots.ranges.iter().flat_map(|root| pieces(root.range)) {
-        source.range(piece, |_, bytes| words(bytes).for_each(&mut add));
-    }
-    edges.sort_unstable();
-    edges.dedup();
-    edges
+    let tree = match Stored::read(alive, room(stored))? {
+        Some(graph) => dominators::find(graph, room(stored), cancel),
+        None => dominators::find(Reread::new(alive), room(at_a_time), cancel),
+    }?;
+    cancel.check()?;
+    Ok(tree)
 }
 
 /// The tree with what each node of it retains.
 struct Tree<'a> {
     nodes: &'a Nodes<'a>,
-    ranks: &'a Ranks,
+    alive: &'a Alive<'a>,
     tree: &'a Dominators,
     bytes: Vec<u64>,
     counts: Vec<u32>,
@@ -239,14 +114,10 @@ struct Tree<'a> {
 impl<'a> Tree<'a> {
     fn new(
         nodes: &'a Nodes<'a>,
-        ranks: &'a Ranks,
+        alive: &'a Alive<'a>,
         tree: &'a Dominators,
         cancel: &Cancel,
     ) -> Result<Self, Cancelled> {
-        let mut number = vec![0_u32; ranks.count + 1];
-        for (index, &rank) in tree.nodes.iter().enumerate() {
-            number[rank as usize] = index as u32;
-        }
         let mut bytes = vec![0_u64; tree.nodes.len()];
         let mut counts = vec![0_u32; tree.nodes.len()];
         let mut found = Vec::new();
@@ -259,9 +130,12 @@ impl<'a> Tree<'a> {
             cancel.check()?;
             let mut add = |size: u64| {
                 rank += 1;
-                let index = number[rank] as usize;
-                bytes[index] = size;
-                counts[index] = u32::from(index != 0);
+                let index = tree.numbers[rank] as usize;
+                // In memory that changes, what was marked may be out of reach now.
+                if index < bytes.len() {
+                    bytes[index] = size;
+                    counts[index] = 1;
+                }
             };
             match nodes.object_at(unit, 0) {
                 Some(Object::Buffer(_)) => {
@@ -273,7 +147,6 @@ impl<'a> Tree<'a> {
                 None => add(0),
             }
         }
-        drop(number);
         for index in (1..tree.nodes.len()).rev() {
             let parent = tree.parents[index] as usize;
             bytes[parent] = bytes[parent].saturating_add(bytes[index]);
@@ -281,7 +154,7 @@ impl<'a> Tree<'a> {
         }
         Ok(Self {
             nodes,
-            ranks,
+            alive,
             tree,
             bytes,
             counts,
@@ -313,16 +186,13 @@ impl<'a> Tree<'a> {
     fn index(&self, object: Object) -> Option<usize> {
         let node = self.nodes.number(object);
         let is_alive = self.nodes.get(node) & MARKED != 0;
-        let rank = is_alive.then(|| self.ranks.rank(self.nodes, node))?;
-        self.tree.nodes.iter().position(|&node| node == rank)
+        let number = is_alive.then(|| self.alive.number(node))?;
+        let index = self.tree.numbers[number as usize] as usize;
+        (index < self.tree.nodes.len()).then_some(index)
     }
 
     fn holding(&self, index: usize) -> Holding {
-        let place = |index: usize| {
-            let mut found = Vec::new();
-            self.ranks
-                .place(self.nodes, self.tree.nodes[index], &mut found)
-        };
+        let place = |index: usize| self.alive.place(self.tree.nodes[index]);
         let (unit, inside) = place(index);
         let parent = self.tree.parents[index] as usize;
         let dominator = (parent != 0).then(|| {
@@ -342,7 +212,41 @@ impl<'a> Tree<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heap::synthetic::{Builder, DATA, DEBUG, STACK};
+    use crate::heap::synthetic::{Builder, DATA, DEBUG, STACK, tangle};
+
+    /// Of each that is alive the number of its immediate dominator, both in order of address.
+    fn dominated(alive: &Alive<'_>, stored: usize, at_a_time: usize) -> Vec<u32> {
+        let tree = super::dominators(alive, stored, at_a_time, &Cancel::new()).unwrap();
+        let above = |&number: &u32| tree.nodes[tree.parents[number as usize] as usize];
+        tree.numbers.iter().map(above).collect()
+    }
+
+    #[test]
+    fn dominators_are_the_same_when_pointers_are_read_again_each_time() {
+        let mut seed = 88_172_645_463_325_252;
+        let mut alive_max = 0;
+        for round in 0..12 {
+            let builder = tangle(&mut seed);
+            let (target, heap, cancel) = (builder.target(), builder.heap(), Cancel::new());
+            let scene = Scene {
+                target: &target,
+                heap: &heap,
+                stacks: &builder,
+                cancel: &cancel,
+            };
+            let roots = roots::find(&scene);
+            let nodes = Nodes::new(&heap, Vec::new());
+            Marker::new(&nodes, &cancel).run(&roots, None).unwrap();
+            let mut alive = Alive::new(&nodes, &cancel);
+            alive.read_roots(&roots);
+            let stored = dominated(&alive, STORED, AT_A_TIME);
+            assert_eq!(stored.len(), alive.count + 1);
+            assert_eq!(dominated(&alive, 0, AT_A_TIME), stored, "round {round}");
+            assert_eq!(dominated(&alive, 0, 0), stored, "round {round}");
+            alive_max = alive_max.max(alive.count);
+        }
+        assert!(alive_max > 100, "{alive_max}");
+    }
 
     #[test]
     fn what_all_ways_go_through_retains() {

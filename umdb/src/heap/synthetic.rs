@@ -695,3 +695,34 @@ pub(crate) fn victim() -> (Builder, [Made; 3]) {
     builder.write_word(STACK + 0x810, kept.address);
     (builder, [kept, lost, freed])
 }
+
+/// A heap in which any buffer may point to any other, to the start or into the middle; one is large.
+pub(crate) fn tangle(seed: &mut u64) -> Builder {
+    let mut random = |below: usize| {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        (*seed >> 33) as usize % below
+    };
+    let mut builder = Builder::new();
+    let cache = builder.cache("umem_alloc_64", 64, DEBUG);
+    let slabs = [(); 3].map(|()| builder.slab(cache));
+    let mut made: Vec<(u64, usize)> = (0..300)
+        .map(|i| (builder.alloc(slabs[i % 3], 50, 0).address, 6))
+        .collect();
+    made.push((builder.block(600_000, 0), 75_000));
+    for _ in 0..random(500) {
+        let ((from, words), (to, _)) = (made[random(made.len())], made[random(made.len())]);
+        builder.write_word(from + 8 * random(words) as u64, to + 8 * random(2) as u64);
+    }
+    // The large one has pointers of its own all over.
+    for _ in 0..random(100) {
+        let (last, to) = (made[made.len() - 1], made[random(made.len())].0);
+        builder.write_word(last.0 + 8 * random(last.1) as u64, to);
+    }
+    for i in 0..random(5) as u64 {
+        builder.write_word(DATA + 8 * i, made[random(made.len())].0);
+    }
+    builder.publish();
+    builder
+}
