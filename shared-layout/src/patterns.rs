@@ -3,7 +3,7 @@
 /// Major version of the layout. 0 promises nothing; from 1 on old cores stay readable within a major.
 pub const LAYOUT_MAJOR: u16 = 0;
 /// Minor version: structures have grown at their end, or a value was added.
-pub const LAYOUT_MINOR: u16 = 4;
+pub const LAYOUT_MINOR: u16 = 5;
 /// `UmemRoot::magic`, the bytes `UMEMROOT` read little-endian.
 pub const ROOT_MAGIC: u64 = u64::from_le_bytes(*b"UMEMROOT");
 /// Dynamic symbol of the root.

@@ -59,8 +59,11 @@ published! {
         0x248 library_range: [u64; 2],
         /// Buffers that `firewall` asked a guard page for and that got a redzone, since the kernel keeps no more mappings.
         0x258 firewall_dropped: u64,
+        /// Kernel's identifier of the library's own thread, zero while there is none. It has no [`Thread`]: it is none of the program's.
+        /// Zero before 0.5.
+        0x260 update_thread: u64,
         /// Zero.
-        0x260 reserved: [u64; 29],
+        0x268 reserved: [u64; 28],
     }
 
     /// A reservation of address space in which slabs and blocks live, with its tables.

@@ -110,18 +110,19 @@ impl Default for Umdb {
 }
 
 /// Panics unless standard error is a complaint a person can act on: one line that begins with the program's
-/// name and holds every one of `mentions`, at most one more line with the next step, and no trace of a panic or of a
+/// name and holds every one of `mentions`, at most two more lines with the next step and the synopsis, and no trace of a panic or of a
 /// debugging format.
 pub fn expect_complaint(answer: &Answer, mentions: &[&str]) {
     let lines: Vec<&str> = answer.stderr.lines().collect();
+    let is_one = match lines.as_slice() {
+        [_] => true,
+        [_, next] => next.starts_with(' '),
+        [_, next, synopsis] => next.starts_with(' ') && synopsis.starts_with("      Usage: "),
+        _ => false,
+    };
     assert!(
-        matches!(lines.len(), 1 | 2),
-        "not one line and at most a hint\n{answer}"
-    );
-    let second = lines.get(1).copied().unwrap_or(" ");
-    assert!(
-        second.starts_with(' '),
-        "the second line is a complaint of its own\n{answer}"
+        is_one,
+        "not one complaint, with at most the next step and a synopsis\n{answer}"
     );
     let text = lines[0]
         .strip_prefix("umdb: ")

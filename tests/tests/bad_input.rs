@@ -243,6 +243,55 @@ fn wrong_arguments_give_the_synopsis() {
     }
 }
 
+/// Values of options, and names, that are typed as they should be and mean nothing: each is said with the next step and the synopsis.
+#[test]
+fn senseless_values_give_the_synopsis() {
+    let victim = need!(Victim::start("first_light", &[]));
+    let list = Umdb::pid(victim.pid()).json("::dcmds").0;
+    let rows = list["sections"][0]["rows"].as_array().cloned();
+    let rows = rows.expect("rows");
+    let of = |name: &str| {
+        let row = rows.iter().find(|row| row["name"] == name);
+        let usage = row.and_then(|row| row["usage"].as_str());
+        let usage = usage.unwrap_or_else(|| panic!("{name} has a synopsis"));
+        format!("\n      Usage: {usage} (try '::help {name}' for more information)\n")
+    };
+    let numbers = "numbers are hexadecimal";
+    let cases = [
+        ("1::bufctl -a nope", "-a nope: ", numbers),
+        ("1::bufctl -e nope", "-e nope: ", numbers),
+        ("::umem_malloc_dist -b 0", "-b 0: ", "at least 1"),
+        ("::umem_malloc_dist -B nope", "-B nope: ", numbers),
+        ("::retained -n nope", "-n nope: ", numbers),
+        ("1::vmem_seg -m nope", "-m nope: ", numbers),
+        ("1::ugrep -d nope", "-d nope: ", numbers),
+        ("1::print -s nope int", "-s nope: ", numbers),
+        ("1::print nope", "no type of that name", "debug information"),
+        ("::sizeof nope", "no type of that name", "debug information"),
+        (
+            "::offsetof nope x",
+            "no type of that name",
+            "debug information",
+        ),
+        ("::offsetof Cache nope", "offsetof: ", "::print"),
+        ("umem_alloc_16::list Cache nope", "list: ", "::print"),
+        ("::walk nope", "unknown walk name", "::walkers"),
+        ("::help nope", "unknown command", "::dcmds"),
+        ("::unset nope", "is not defined", "::vars"),
+        ("::mappings nope", "no mapping is called nope", "::mappings"),
+    ];
+    for (command, what, next) in cases {
+        let answer = Umdb::pid(victim.pid()).exec(command).run();
+        expect_failure(&answer, &[what, next]);
+        let name = command
+            .split("::")
+            .nth(1)
+            .and_then(|text| text.split(' ').next());
+        let synopsis = of(name.expect("a command"));
+        assert!(answer.stderr.contains(&synopsis), "{synopsis}\n{answer}");
+    }
+}
+
 #[test]
 fn absurd_counts_end() {
     let victim = need!(Victim::start("first_light", &[]));

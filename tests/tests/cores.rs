@@ -55,7 +55,7 @@ fn pack(core: &Path, command: &[&str]) -> Outcome<PathBuf> {
 #[test]
 fn threads_have_their_names_and_order_in_every_core() {
     // Where threads wait, the library's own among them, depends on the moment.
-    const COMMANDS: &str = "::threads ! grep -ow '[0-9]* worker .'; ::walk thread | ::findstack ! grep -o 'thread .* .worker ..'; $m named";
+    const COMMANDS: &str = "::threads ! grep -ow -e '[0-9]* worker .' -e '[0-9]* umem_update'; ::walk thread | ::findstack ! grep -o 'thread .* .worker ..'; $m named";
     let start = need!(Start::new("named")).env("UMEM_OPTIONS", "reap_interval=1");
     let victim = start.wait_ready();
     let live = Umdb::pid(victim.pid()).exec(COMMANDS).run();
@@ -65,6 +65,7 @@ fn threads_have_their_names_and_order_in_every_core() {
             "{live}"
         );
     }
+    assert!(live.stdout.contains(" umem_update\n"), "{live}");
     let saved = cores::saved(&victim);
     let expected = &live.expect_code(0).stdout;
     assert_eq!(&ask_for(saved.path(), COMMANDS), expected, "saved");

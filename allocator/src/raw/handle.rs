@@ -91,6 +91,7 @@ handle! {
         modules: AtomicU64,
         spans: AtomicU64,
         firewall_dropped: AtomicU64,
+        update_thread: AtomicU64,
     }
     /// A live [`Region`].
     pub struct RegionRef: Region {

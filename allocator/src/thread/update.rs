@@ -155,6 +155,7 @@ pub(super) fn thread_left() {
 /// In the child of a fork our thread is gone.
 pub(super) fn after_fork() {
     RUNNING.store(false, Ordering::Relaxed);
+    root().update_thread().set(0);
     IDLE.store(false, Ordering::Relaxed);
 }
 
@@ -186,7 +187,9 @@ extern "C" fn body(_nothing: *mut c_void) -> *mut c_void {
     process::set_thread_name(b"umem_update\0");
     // It is no thread of the program: what it allocates by accident comes from the slabs.
     super::local().stage.set(stage::ENDED);
+    root().update_thread().set(process::own_id().into());
     serve();
+    root().update_thread().set(0);
     null_mut()
 }
 

@@ -54,12 +54,12 @@ fn unknown(name: &str) -> Error {
     let what = format!("help: unknown command: {name}");
     let is_walker = WALKERS.iter().any(|walker| walker.name == name);
     if is_walker {
-        return Error::with_hint(what, format!("it is a walker: ::walkers -n {name}"));
+        return DCMD.senseless(&what, &format!("it is a walker: ::walkers -n {name}"));
     }
     let hint = similar(name).map_or("::dcmds lists the commands".to_owned(), |near| {
         format!("did you mean {near}?")
     });
-    Error::with_hint(what, hint)
+    DCMD.senseless(&what, &hint)
 }
 
 fn overview() -> String {
@@ -119,12 +119,12 @@ mod tests {
         let error = run(&mut Builder::new(), &DCMD, None, &["findleak"]).unwrap_err();
         assert_eq!(
             error,
-            Error::with_hint("help: unknown command: findleak", "did you mean findleaks?")
+            DCMD.senseless("help: unknown command: findleak", "did you mean findleaks?")
         );
         let error = run(&mut Builder::new(), &DCMD, None, &["leakbuf"]).unwrap_err();
         assert_eq!(
             error,
-            Error::with_hint(
+            DCMD.senseless(
                 "help: unknown command: leakbuf",
                 "it is a walker: ::walkers -n leakbuf"
             )

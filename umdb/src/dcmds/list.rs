@@ -54,13 +54,17 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             let set = cx.state().set_variable(name, at);
             set.map_err(|what| DCMD.misused(what))?;
         }
-        cx.emit(at)?;
         let place = Place {
             kind: kind.clone(),
             at,
             bits: None,
         };
-        at = next(cx, place, &steps)?;
+        let following = next(cx, place, &steps);
+        if let Err(mistake @ Error::Usage { .. }) = following {
+            return Err(mistake);
+        }
+        cx.emit(at)?;
+        at = following?;
     }
     Ok(Report::default())
 }
@@ -70,7 +74,7 @@ fn next(cx: &Context<'_>, place: Place, steps: &[Step]) -> Result<u64, Error> {
     let mut printer = Printer::new(cx, Style::default());
     let found = printer
         .step(place, steps)
-        .map_err(|what| Error::failed(format!("list: {what}")))?;
+        .map_err(|what| what.error(&DCMD, "", "ADDRESS::print TYPE shows all members"))?;
     printer.number(&found).ok_or_else(|| {
         Error::Missing(format!(
             "list: failed to read data at {:#x}, in the element at {at:#x}",

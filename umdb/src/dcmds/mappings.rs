@@ -63,9 +63,8 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
         mappings = all.filter(|m| shown_name(m).contains(name)).collect();
     }
     if let (true, Some(name)) = (mappings.is_empty(), name) {
-        return Err(Error::failed(format!(
-            "failed to obtain mapping: no mapping is called {name}"
-        )));
+        let what = format!("failed to obtain mapping: no mapping is called {name}");
+        return Err(invocation.senseless(&what, "::mappings lists them"));
     }
     let mut table = Table::new(
         "mappings",

@@ -50,7 +50,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     };
     let place = Printer::new(cx, Style::default())
         .step(start, &steps)
-        .map_err(|what| Error::failed(format!("offsetof: {what}")))?;
+        .map_err(|what| what.error(&DCMD, "", "ADDRESS::print TYPE shows all members"))?;
     let size = cx.type_size(&place.kind);
     let mut sentence = Sentence::new()
         .words("offsetof (")

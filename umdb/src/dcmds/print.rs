@@ -89,8 +89,9 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     }
     for (text, steps) in &members {
         let found = printer.step(place.clone(), steps).map_err(|what| {
-            Error::with_hint(
-                format!("print: {text}: {what}"),
+            what.error(
+                &DCMD,
+                &format!("{text}: "),
                 "::print without members shows all",
             )
         })?;
@@ -154,7 +155,7 @@ fn kind(cx: &Context<'_>, invocation: &Invocation, address: u64) -> Result<Asked
         (Some(Ok(named)), _) => named,
         // No type of that name: a member of what is at the address.
         (Some(Err(_)), Some(kind)) | (None, Some(kind)) => (kind, 0),
-        (Some(Err(error)), None) => return Err(error),
+        (Some(Err(error)), None) => return Err(DCMD.unknown_type(error)),
         (None, None) => {
             return Err(Error::with_hint(
                 format!("print: the type of what is at {address:x} is not known"),

@@ -26,9 +26,8 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     }
     for name in &invocation.operands {
         if !cx.state().unset_variable(name) {
-            return Err(Error::failed(format!(
-                "unset: variable '{name}' is not defined"
-            )));
+            let what = format!("unset: variable '{name}' is not defined");
+            return Err(invocation.senseless(&what, "::vars lists the variables"));
         }
     }
     Ok(Report::default())

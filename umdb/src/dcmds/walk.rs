@@ -1,7 +1,10 @@
 //! `::walk`: the addresses of a walker.
 
 use super::{Address, Completes, Context, Dcmd, Error, Group, Invocation, Run};
-use crate::{report::Report, walkers};
+use crate::{
+    report::Report,
+    walkers::{self, WalkError},
+};
 
 pub(super) const DCMD: Dcmd = Dcmd {
     name: "walk",
@@ -43,7 +46,15 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     };
     let mut report = Report::default();
     let mut damages = 0;
-    for step in walkers::begin(cx.subject(), name, invocation.address)? {
+    let steps =
+        walkers::begin(cx.subject(), name, invocation.address).map_err(|error| match error {
+            WalkError::Unknown => {
+                let what = format!("failed to perform walk: {error}");
+                DCMD.senseless(&what, "::walkers lists the walkers")
+            }
+            other => other.into(),
+        })?;
+    for step in steps {
         match step {
             Ok(address) => {
                 if let Some(variable) = variable {

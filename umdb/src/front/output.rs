@@ -122,15 +122,15 @@ impl Output {
         }
     }
 
-    /// Prints one line about what went wrong, and one with the next step.
+    /// Prints one line about what went wrong, and those with the next step.
     pub(super) fn error(&self, what: &str, hint: Option<&str>) {
         let mut text = format!("umdb: {}", visible(what));
         if let Some(source) = &self.source {
             text += &format!(" on {source}");
         }
         text.push('\n');
-        if let Some(hint) = hint {
-            text += &format!("{HINT}{}\n", visible(hint));
+        for line in hint.into_iter().flat_map(str::lines) {
+            text += &format!("{HINT}{}\n", visible(line));
         }
         // Where standard error is closed there is nobody to tell.
         let _ = stderr().write_all(text.as_bytes());

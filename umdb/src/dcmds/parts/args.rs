@@ -208,6 +208,8 @@ pub struct Invocation {
     pub operands: Vec<String>,
     /// Radix of numbers without prefix.
     pub radix: u32,
+    /// How the command is typed.
+    pub synopsis: String,
 }
 
 impl Default for Invocation {
@@ -222,6 +224,7 @@ impl Default for Invocation {
             values: Vec::new(),
             operands: Vec::new(),
             radix: DEFAULT_RADIX,
+            synopsis: String::new(),
         }
     }
 }
@@ -240,6 +243,12 @@ impl Invocation {
     #[must_use]
     pub fn has(&self, letter: char) -> bool {
         self.flags.contains(&letter)
+    }
+
+    /// A mistake for a value, an operand or a name that has no meaning: with the next step to try and the synopsis.
+    #[must_use]
+    pub fn senseless(&self, what: &str, next: &str) -> Error {
+        senseless(&self.synopsis, what, next)
     }
 
     /// The value of an option as a number in the radix of the session, unless it has a prefix.
@@ -357,7 +366,10 @@ impl Dcmd {
     /// # Errors
     /// For an unknown option, a missing value, or a word too many.
     pub fn parse_words(&self, words: &[String]) -> Result<Invocation, Error> {
-        let mut invocation = Invocation::default();
+        let mut invocation = Invocation {
+            synopsis: self.synopsis(),
+            ..Invocation::default()
+        };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.strip_prefix('-') {
@@ -426,12 +438,39 @@ impl Dcmd {
     pub fn misused(&self, what: impl Into<String>) -> Error {
         Error::Usage {
             what: format!("{}: {}", self.name, what.into()),
-            hint: Some(format!(
-                "Usage: {} (try '::help {}' for more information)",
-                self.usage(),
-                self.name
-            )),
+            hint: Some(self.synopsis()),
         }
+    }
+
+    /// As [`Invocation::senseless`].
+    #[must_use]
+    pub fn senseless(&self, what: &str, next: &str) -> Error {
+        senseless(&self.synopsis(), what, next)
+    }
+
+    /// The mistake of a type that there is not, or that is no name.
+    #[must_use]
+    pub fn unknown_type(&self, error: Error) -> Error {
+        match error {
+            Error::Failed { what, hint: None } => self.misused(what),
+            Error::Failed {
+                what,
+                hint: Some(next),
+            } => self.senseless(&what, &next),
+            error => error,
+        }
+    }
+
+    fn synopsis(&self) -> String {
+        let (usage, name) = (self.usage(), self.name);
+        format!("Usage: {usage} (try '::help {name}' for more information)")
+    }
+}
+
+fn senseless(synopsis: &str, what: &str, next: &str) -> Error {
+    Error::Usage {
+        what: what.to_owned(),
+        hint: Some(format!("{next}\n{synopsis}")),
     }
 }
 

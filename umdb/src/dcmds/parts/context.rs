@@ -251,17 +251,6 @@ impl Error {
         }
     }
 
-    /// The same about a part of what was typed, with the next step to try.
-    #[must_use]
-    pub fn about(self, part: &str, next: &str) -> Self {
-        let (what, hint) = (format!("{part}: {self}"), Some(next.to_owned()));
-        match self {
-            Self::Usage { .. } => Self::Usage { what, hint },
-            Self::Cancelled | Self::Closed => self,
-            Self::Failed { .. } | Self::Missing(_) => Self::Failed { what, hint },
-        }
-    }
-
     /// Whether it ends a pipe or loop, and does not concern one address alone.
     #[must_use]
     pub const fn ends_loop(&self) -> bool {

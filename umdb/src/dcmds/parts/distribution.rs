@@ -62,7 +62,10 @@ impl Shape {
     /// When a value is no number, or zero.
     pub fn of(cx: &Context<'_>, invocation: &Invocation) -> Result<Self, Error> {
         let number = |letter: char| match cx.option(invocation, letter)? {
-            Some(0) => Err(Error::failed(format!("-{letter} 0: at least 1"))),
+            Some(0) => {
+                let what = format!("-{letter} 0: nothing would be shown");
+                Err(invocation.senseless(&what, "it is at least 1"))
+            }
             other => Ok(other),
         };
         Ok(Self {

@@ -1,7 +1,8 @@
 //! From a value to its parts: what `a.b->c[3]` means.
 
 use super::{
-    context::Context,
+    args::Dcmd,
+    context::{Context, Error},
     show::Printer,
     types::{Kind, Step},
 };
@@ -18,19 +19,45 @@ pub struct Place {
     pub bits: Option<(u64, u64)>,
 }
 
+/// Why steps lead nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Nowhere {
+    /// The type has no such part.
+    #[error("{0}")]
+    NoPart(String),
+    /// A pointer on the way.
+    #[error("failed to read data at {0:x}")]
+    Unread(u64),
+}
+
+impl From<String> for Nowhere {
+    fn from(what: String) -> Self {
+        Self::NoPart(what)
+    }
+}
+
+impl Nowhere {
+    /// What a command says of it: a part that no type has was typed in vain.
+    pub fn error(&self, dcmd: &Dcmd, what: &str, next: &str) -> Error {
+        let what = format!("{}: {what}{self}", dcmd.name);
+        match self {
+            Self::NoPart(_) => dcmd.senseless(&what, next),
+            Self::Unread(_) => Error::with_hint(what, next),
+        }
+    }
+}
+
 impl Printer<'_> {
     /// The part of a value to which steps lead; pointers are followed.
     ///
     /// # Errors
-    /// What there is not, in one line.
-    pub fn step(&mut self, mut place: Place, steps: &[Step]) -> Result<Place, String> {
+    /// What there is not.
+    pub fn step(&mut self, mut place: Place, steps: &[Step]) -> Result<Place, Nowhere> {
         for step in steps {
             let mut found = self.found(&place)?;
             if let Shape::Pointer(to) = &found.shape {
-                let to = to.clone().ok_or("void has no members")?;
-                let at = self
-                    .number(&place)
-                    .ok_or_else(|| format!("failed to read data at {:x}", place.at))?;
+                let to = to.clone().ok_or_else(|| "void has no members".to_owned())?;
+                let at = self.number(&place).ok_or(Nowhere::Unread(place.at))?;
                 place = Place {
                     kind: to,
                     at,

@@ -34,6 +34,9 @@ impl<'a> Context<'a> {
     /// Its name: what the kernel said, else what the library noted when it last looked, for cores do not have names.
     pub fn thread_name(&self, thread: &Thread) -> Option<String> {
         thread.name.clone().or_else(|| {
+            if u64::from(thread.tid) == self.heap.root.record.update_thread {
+                return Some("umem_update".to_owned());
+            }
             let mut noted = self.heap.threads.iter().map(|(_, record)| record);
             let record = noted
                 .find(|record| record.tid == thread.tid && record.state == thread_state::LIVE)?;

@@ -292,11 +292,8 @@ impl Context<'_> {
         if words.is_empty() {
             return Err(dcmd.misused(format!("expected {what}")));
         }
-        let (kind, taken) = self.parse_type(words).map_err(|error| match error {
-            // No name stands there, where others are only not found.
-            Error::Failed { what, hint: None } => dcmd.misused(what),
-            error => error,
-        })?;
+        let named = self.parse_type(words);
+        let (kind, taken) = named.map_err(|error| dcmd.unknown_type(error))?;
         Ok((kind, &words[taken..]))
     }
 

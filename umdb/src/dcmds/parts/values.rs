@@ -17,8 +17,11 @@ impl Context<'_> {
             .value(letter)
             .map(|text| {
                 self.evaluate(text, dot).map_err(|error| {
-                    let next = "numbers are hexadecimal; write 0t10 for ten";
-                    error.about(&format!("-{letter} {text}"), next)
+                    if !matches!(error, Error::Usage { .. } | Error::Failed { .. }) {
+                        return error;
+                    }
+                    let what = format!("-{letter} {text}: {error}");
+                    invocation.senseless(&what, "numbers are hexadecimal; write 0t10 for ten")
                 })
             })
             .transpose()
