@@ -6,6 +6,8 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::{BufRead, BufReader, Read, Write},
+    mem::offset_of,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -15,8 +17,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use object::{Object, ObjectSymbol};
+use umem_layout::SnapshotArea;
 use umem_tests::{
     NotRun, Outcome,
+    artifacts::artifacts,
     command::{Answer, WATCHDOG, pid_of, wait},
     need,
     umdb::{Umdb, expect_complaint, expect_no_debris},
@@ -154,10 +159,71 @@ fn killed_at_any_moment_umdb_leaves_the_process_alive() {
             umdb.wait().expect("a child can be waited for");
             expect_unharmed(&mut victim, &format!("{call} after {delay:?}, seed {seed}"));
         }
-        // The next one answers. It may have to hold the process: what an umdb wrote that was killed before the thread began to make the
-        // copy stays, and then no other copy is made.
-        look(&victim, "-S", "::umem_status").expect_code(0);
+        // The next one finds nothing that the dead ones left.
+        look(&victim, "--snapshot", "::umem_status").expect_code(0);
     }
+}
+
+/// A word in the memory of a process.
+fn poke(pid: Pid, address: u64, word: u64) {
+    let path = format!("/proc/{pid}/mem");
+    let memory = fs::OpenOptions::new().write(true).open(path);
+    let memory = memory.expect("our own child");
+    let written = memory.write_all_at(&word.to_le_bytes(), address);
+    written.unwrap_or_else(|error| panic!("{address:x}: {error}"));
+}
+
+fn peek(pid: Pid, address: u64) -> u64 {
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("our own child");
+    let mut word = [0; 8];
+    let read = memory.read_exact_at(&mut word, address);
+    read.unwrap_or_else(|error| panic!("{address:x}: {error}"));
+    u64::from_le_bytes(word)
+}
+
+/// Where a symbol of the library is in a process.
+fn in_library(pid: Pid, name: &str) -> u64 {
+    let library = &artifacts().library;
+    let data = fs::read(library).expect("the library can be read");
+    let file = object::File::parse(&*data).expect("it is an ELF file");
+    let symbol = file.symbol_by_name(name).expect("it has its symbols");
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives");
+    let path = library.canonicalize().expect("it is there");
+    let first = maps
+        .lines()
+        .find(|line| line.ends_with(&*path.to_string_lossy()));
+    let base = first.and_then(|line| u64::from_str_radix(line.split('-').next()?, 16).ok());
+    base.expect("the library is loaded") + symbol.address()
+}
+
+/// What an umdb leaves that is killed between the note of a thread's registers and the change of these. A thread that a
+/// handler has interrupted at the code's start needs the note.
+#[test]
+fn a_note_that_nobody_uses_is_no_hindrance() {
+    let mut victim = need!(Victim::start("calls", &["read"]));
+    let pid = victim.pid();
+    let [area, code] =
+        ["umem_snapshot_area", "umem_snapshot_start"].map(|name| in_library(pid, name));
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).expect("it waits in a call");
+    let rsp = call
+        .split_whitespace()
+        .nth_back(1)
+        .and_then(|text| text.strip_prefix("0x"));
+    let rsp = u64::from_str_radix(rsp.expect("a stack pointer"), 16).expect("a number");
+    let note = |place: u64| {
+        poke(pid, area, pid.as_raw() as u64);
+        poke(pid, area + offset_of!(SnapshotArea, rsp) as u64, rsp);
+        // Below the stack pointer, where the thread that waits keeps nothing.
+        poke(pid, rsp - 2048, place);
+        look(&victim, "--snapshot", "::umem_status")
+    };
+    note(0).expect_code(0);
+    assert_eq!(peek(pid, area), 0);
+    let answer = note(code);
+    answer.expect_code(2);
+    expect_complaint(&answer, &["another snapshot of it is not finished"]);
+    note(0).expect_code(0);
+    expect_unharmed(&mut victim, "after notes");
 }
 
 /// The end of a leader is told when its other threads are gone, which wait for umdb themselves.

@@ -11,11 +11,15 @@
 //!    registers back from us, all at once. So the kernel restarts an interrupted system call as if nothing had been.
 //! 5. The area is cleared.
 //!
+//! A debugger that died between the first two steps, or before the last, leaves the area filled. The next one sees that
+//! nobody uses it: see [`Stub::is_busy`].
+//!
 //! The copy has no file descriptors and no parent that knows of it. It is killed when we are done, or die
 //! (PTRACE_O_EXITKILL), and reaped by the process that adopts orphans.
 
 use std::{
     fs::{File, OpenOptions},
+    mem::offset_of,
     os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
@@ -42,6 +46,9 @@ const STEP_LIMIT: Duration = Duration::from_secs(60);
 const RETURN_LIMIT: Duration = Duration::from_secs(2);
 /// What entering a system call shows as its result.
 const ENTERING: i64 = -(libc::ENOSYS as i64);
+/// The kernel's frame of a signal is not larger, whatever registers the processor has.
+const FRAME_MAX: u64 = 1 << 16;
+const PAGE: usize = 4096;
 /// Code segment of 64-bit programs.
 const USER_CODE: u64 = 0x33;
 
@@ -96,18 +103,51 @@ impl Stub {
         (word(0)? == SNAPSHOT_VERSION && stub.start < stub.end).then_some(stub)
     }
 
-    /// Whether a thread runs the code, or is on its way back from it.
+    /// Whether a thread runs the code, or will go on in it.
+    ///
+    /// We hold all threads, so that no other debugger can do anything to them. If one died in step 1 or 5, the area is
+    /// filled and nobody uses it: we may fill it anew. It is in use while a thread is in the code, or was interrupted in
+    /// it. That happens when the debugger died while the thread had the code's registers and its own mask (within steps 2
+    /// and 4) and a signal was there: the kernel has put the thread's place in the code into a frame below the stack pointer
+    /// that stands in the area, or on an alternate stack, where the handler runs now. The thread needs that frame as long as
+    /// it needs the area, so we look for it. Of threads that cannot be stopped nothing is known; then the area is believed.
     pub(super) fn is_busy(&self, memory: &dyn Memory, held: &[Held]) -> bool {
-        let mut registers = held.iter().filter_map(|held| held.registers.as_ref());
-        registers.any(|registers| (self.start..self.end).contains(&registers.rip))
-            || memory.read_u64(self.area) != Some(0)
+        let registers = held.iter().filter_map(|held| held.registers.as_ref());
+        let code = self.start..self.end;
+        if registers.clone().any(|own| code.contains(&own.rip)) {
+            return true;
+        }
+        if memory.read_u64(self.area) == Some(0) {
+            return false;
+        }
+        let rsp = self.area + offset_of!(SnapshotArea, rsp) as u64;
+        let Some(saved) = memory.read_u64(rsp) else {
+            return true;
+        };
+        let mut stacks = registers.map(|own| own.rsp);
+        held.iter().any(|held| held.registers.is_none())
+            || self.is_in_frame(memory, saved.saturating_sub(FRAME_MAX))
+            || stacks.any(|stack| self.is_in_frame(memory, stack))
+    }
+
+    /// Whether an address in the code stands in memory behind this address, as far as a signal's frame reaches.
+    fn is_in_frame(&self, memory: &dyn Memory, start: u64) -> bool {
+        let end = start.saturating_add(FRAME_MAX);
+        let mut page = [0; PAGE];
+        let mut pages = (start & !(PAGE as u64 - 1)..end).step_by(PAGE);
+        pages.any(|address| {
+            let got = memory.read(address, &mut page).min(PAGE);
+            let (words, _) = page[..got].as_chunks::<8>();
+            let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+            words.any(|word| (self.start..self.end).contains(&word))
+        })
     }
 }
 
 /// Why no snapshot is made, in words that follow "because".
 pub(super) type Refusal = String;
 
-/// Why not while another umdb makes one, or was killed a moment ago.
+/// Why not when another umdb was killed while it made one, as long as the thread is not back.
 pub(super) const BUSY: &str = "another snapshot of it is not finished";
 
 /// What speaks against a snapshot before the process is touched.
@@ -491,6 +531,58 @@ fn freeze(child: Pid) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Image;
+
+    const STUB: Stub = Stub {
+        notes: (0, 0),
+        start: 0x1000,
+        end: 0x1100,
+        area: 0x2000,
+    };
+
+    fn held(rip: u64, rsp: u64) -> Held {
+        // SAFETY: it holds integers only, for which zero is a value.
+        let registers: user_regs_struct = unsafe { std::mem::zeroed() };
+        Held {
+            tid: Pid::from_raw(7),
+            registers: Some(user_regs_struct {
+                rip,
+                rsp,
+                ..registers
+            }),
+        }
+    }
+
+    #[test]
+    fn an_area_is_in_use_while_a_thread_will_go_on_in_the_code() {
+        let (stack, alternate) = (0x7fff_0000_1000, 0x6000_0000);
+        let mut image = Image::new();
+        let area = SnapshotArea {
+            busy: 7,
+            rsp: stack + 0x800,
+            ..SnapshotArea::default()
+        };
+        image.write(0x2000, &SnapshotArea::default().to_bytes());
+        image.write(stack, &[0; 0x2000]);
+        image.write(alternate, &[0; 0x2000]);
+        let threads = [held(0x5000, stack + 0x700), held(0x5000, alternate + 0x10)];
+        assert!(!STUB.is_busy(&image, &threads), "nothing was noted");
+        assert!(STUB.is_busy(&image, &[held(0x10ff, stack)]));
+        image.write(0x2000, &area.to_bytes());
+        assert!(!STUB.is_busy(&image, &threads), "nobody uses it");
+        assert!(STUB.is_busy(&image, &[held(0x1000, stack)]));
+        let unknown = Held {
+            registers: None,
+            ..held(0, 0)
+        };
+        assert!(STUB.is_busy(&image, &[unknown]));
+        for frame in [stack + 0x28, alternate + 0x1000] {
+            image.write(frame, &0x1000_u64.to_le_bytes());
+            assert!(STUB.is_busy(&image, &threads), "interrupted, {frame:x}");
+            image.write(frame, &0x1100_u64.to_le_bytes());
+            assert!(!STUB.is_busy(&image, &threads), "{frame:x}");
+        }
+    }
 
     #[test]
     fn the_note_leads_to_the_code() {
