@@ -238,6 +238,7 @@ pub(super) fn open(
     if notes.files.is_empty() {
         name_modules(&memory, &mut mappings);
     }
+    name_by_auxiliary(&mut mappings, &notes.auxv);
     memory.untouched = untouched(&memory.segments, &notes.files);
     let files = Files::of_core(program, sysroot);
     let modules = with_files(&mut memory, &mappings, &notes, &files, &mut warnings);
@@ -270,6 +271,22 @@ pub(super) fn open(
         run: None,
         files,
     })
+}
+
+/// Names what has no file and what the auxiliary vector tells of, as the kernel names it in a live process.
+fn name_by_auxiliary(mappings: &mut [Mapping], auxiliary: &[(u64, u64)]) {
+    const AT_RANDOM: u64 = 25;
+    const AT_SYSINFO_EHDR: u64 = 33;
+    for (key, name) in [(AT_RANDOM, "[stack]"), (AT_SYSINFO_EHDR, "[vdso]")] {
+        let told = auxiliary.iter().find(|(known, _)| *known == key);
+        let Some(&(_, address)) = told else { continue };
+        let held = mappings
+            .iter_mut()
+            .find(|mapping| (mapping.start..mapping.end).contains(&address));
+        if let Some(mapping) = held.filter(|mapping| mapping.name.is_none()) {
+            mapping.name = Some(name.to_owned());
+        }
+    }
 }
 
 /// Has the memory of a core that is cut off filled with the copies of the allocator's data.
