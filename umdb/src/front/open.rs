@@ -6,7 +6,7 @@ use crate::{
     heap::Heap,
     layout::{RootError, find_root},
     symbols::Symbols,
-    target::{self, Kind, Target},
+    target::{self, Kind, NAMELESS, Target},
 };
 
 use super::cli::What;
@@ -59,6 +59,11 @@ pub(super) fn model(target: Target) -> Result<Opened, Box<(Target, Failure)>> {
         Ok(root) => {
             let heap = Heap::load(Arc::clone(&target.memory), root);
             let mut target = target;
+            let symbols = if name_modules(&mut target, &heap) {
+                Symbols::new(&target)
+            } else {
+                symbols
+            };
             target.warnings.extend(missing_heap(&target, &heap));
             Ok(Opened {
                 target,
@@ -71,6 +76,32 @@ pub(super) fn model(target: Target) -> Result<Opened, Box<(Target, Failure)>> {
             Err(Box::new((target, failure)))
         }
     }
+}
+
+/// Gives modules whose names a core has lost those that the library noted when it met them on a stack. Whether there are any.
+fn name_modules(target: &mut Target, heap: &Heap) -> bool {
+    let mut is_any = false;
+    for module in &mut target.modules {
+        if !module.path.starts_with(NAMELESS) {
+            continue;
+        }
+        let eras = heap.modules().0.iter().filter(|era| !era.is_over());
+        let mut known = eras.map(|era| &era.module);
+        let found = known.find(|then| {
+            let has_id = module.build_id.as_ref() == Some(&then.build_id);
+            then.base == module.start && has_id && !then.path.is_empty()
+        });
+        if let Some(then) = found {
+            let nameless = std::mem::replace(&mut module.path, then.path.clone());
+            module.name = then.file_name().to_owned();
+            let mappings = target.mappings.iter_mut();
+            mappings
+                .filter(|mapping| mapping.name.as_ref() == Some(&nameless))
+                .for_each(|mapping| mapping.name = Some(then.path.clone()));
+            is_any = true;
+        }
+    }
+    is_any
 }
 
 /// How much of the heap a core that was cut off lacks.
@@ -119,7 +150,7 @@ fn is_cut_off(target: &Target) -> bool {
         mapping
             .name
             .as_deref()
-            .is_none_or(|name| name.starts_with("unknown-"))
+            .is_none_or(|name| name.starts_with(NAMELESS))
     };
     if target
         .mappings

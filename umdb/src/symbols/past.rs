@@ -25,6 +25,14 @@ pub struct PastModule {
     pub build_id: Vec<u8>,
 }
 
+impl PastModule {
+    /// The last part of its path.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// Those that were asked for.
 #[derive(Default)]
 pub(super) struct Past(RefCell<HashMap<PastModule, Rc<ModuleSymbols>>>);
@@ -45,7 +53,7 @@ impl Symbols {
 
 fn open(files: &Files, past: &PastModule) -> ModuleSymbols {
     let mut module = Module {
-        name: past.path.rsplit('/').next().unwrap_or_default().to_owned(),
+        name: past.file_name().to_owned(),
         path: past.path.clone(),
         bias: past.base,
         start: past.base,

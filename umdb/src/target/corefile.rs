@@ -22,7 +22,7 @@ use nix::{
 use umem_layout::{Plain, UmemRoot};
 
 use super::{
-    Error, Files, Kind, Mapping, Memory, Module, Target,
+    Error, Files, Kind, Mapping, Memory, Module, NAMELESS, Target,
     bytes::{half, word, xword},
     copies,
     files::{map_file, open_regular},
@@ -588,7 +588,7 @@ fn name_modules(memory: &CoreMemory, mappings: &mut [Mapping]) {
     for mapping in mappings {
         let mut magic = [0; 4];
         if memory.read_all(mapping.start, &mut magic) && magic == *b"\x7fELF" {
-            mapping.name = Some(format!("unknown-{:x}", mapping.start));
+            mapping.name = Some(format!("{NAMELESS}{:x}", mapping.start));
         }
     }
 }

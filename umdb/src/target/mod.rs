@@ -37,6 +37,9 @@ use std::{
     sync::Arc,
 };
 
+/// Begins the name of a module whose own name a core has lost.
+pub const NAMELESS: &str = "unknown-";
+
 /// Memory of a target.
 pub trait Memory: Send + Sync {
     /// Reads bytes from `address` on into `buffer` and returns how many could be read before the first
