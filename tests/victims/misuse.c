@@ -67,6 +67,7 @@ void after_padding(void) { after_free(30, 31); }
 void after_class(void) { after_free(4096, 4000); }
 void after_large(void) { char *p = make(300000); drop(p); if (wrong) p[100] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(300000)); }
 void after_large_far(void) { char *p = make(3000000); drop(p); if (wrong) p[2000000] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(3000000)); }
+void letters(void) { char *p = make(100); memset(p, 'q', 100); drop(p); if (wrong) drop(p); }
 void after_realloc(void) { char *p = make(24), *q = realloc(p, 500); if (wrong) p[3] = 'x'; drop(q); for (int i = 0; i < 40000; i++) drop(make(24)); }
 void *thread_drop(void *p) { drop(p); return NULL; }
 void after_free_elsewhere(void) {
@@ -243,7 +244,7 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc), K(verify_past), K(verify_after), K(verify_object),
     K(verify_large), K(verify_after_large), K(verify_after_huge),
     { 0, 0 }, /* the rest is not listed */
-    K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler),
+    K(letters), K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler),
     K(every_byte_behind), K(every_byte_freed),
 };
 

@@ -153,7 +153,11 @@ fn describe(size: usize, align: usize, flags: u32, slab: usize) -> Cache {
 
 /// Creates the cache of a size class.
 fn create_class(name: &[u8], size: usize, class: usize, magazine_rounds: u32) -> CacheRef {
-    let flags = root().debug_flags().get();
+    let all = root().debug_flags().get();
+    let flags = match all & (cache_flag::RANDOMIZE | cache_flag::LITE) {
+        0 => all,
+        _ => checks_for(size, 1),
+    };
     let align = class_align(size, flags);
     let chunk = chunk_size(size, align, flags);
     let slab = object::slab_for(chunk);
@@ -165,7 +169,7 @@ fn create_class(name: &[u8], size: usize, class: usize, magazine_rounds: u32) ->
         arena: arenas().default.link(),
         size_class: class as u32 + 1,
         thread_slot: slot_of_class(class) as u32 + 1,
-        magazine_rounds: if flags == 0 { magazine_rounds } else { 0 },
+        magazine_rounds: if all == 0 { magazine_rounds } else { 0 },
         ..describe(size, align, flags, slab)
     });
     list::append(new);
