@@ -49,9 +49,8 @@ const REQUEST_MAX: usize = isize::MAX as usize;
 /// Allocates `size` bytes, 16-aligned. Zero: no memory, `errno` is ENOMEM.
 #[inline(always)]
 pub fn allocate(size: usize, family: u8, entry: Entry) -> usize {
-    thread::heed();
     if size <= LARGEST {
-        let entry = thread::fast_cache_at(cache::entry_offset(size));
+        let entry = thread::quick_cache_at(cache::entry_offset(size));
         if let Some(address) = entry.and_then(thread::pop) {
             return address;
         }
@@ -246,6 +245,12 @@ pub fn allocate_aligned(size: usize, align: usize, family: u8, entry: Entry) -> 
         .unwrap_or_else(|| out_of_memory(size, entry))
 }
 
+/// The fast path of [`allocate_aligned_quietly`] alone.
+#[inline(always)]
+pub fn allocate_aligned_quickly(size: usize, align: usize) -> Option<usize> {
+    thread::quick_cache(cache::aligned_slot(size, align)).and_then(thread::pop)
+}
+
 /// Allocates as [`allocate_aligned`] does, but leaves `errno` alone.
 #[inline(always)]
 pub fn allocate_aligned_quietly(
@@ -254,17 +259,17 @@ pub fn allocate_aligned_quietly(
     family: u8,
     entry: Entry,
 ) -> Option<usize> {
-    thread::heed();
-    let magazines = thread::fast_cache(cache::aligned_slot(size, align));
-    if let Some(address) = magazines.and_then(thread::pop) {
+    if let Some(address) = allocate_aligned_quickly(size, align) {
         return Some(address);
     }
     allocate_aligned_slow(size, align, family, entry)
 }
 
+/// Goes on where [`allocate_aligned_quickly`] fails.
 #[cold]
 #[inline(never)]
-fn allocate_aligned_slow(size: usize, align: usize, family: u8, entry: Entry) -> Option<usize> {
+pub fn allocate_aligned_slow(size: usize, align: usize, family: u8, entry: Entry) -> Option<usize> {
+    thread::heed();
     if inject::strikes() {
         return None;
     }
@@ -399,10 +404,9 @@ pub(crate) unsafe fn zero(address: usize, size: usize) {
 /// The program no longer uses the buffer.
 #[inline(always)]
 pub unsafe fn release(address: usize, entry: Entry) {
-    thread::heed();
     // An address that is not in the first region has the kind of an unused unit, whose entry takes nothing; so has zero.
     let slot = usize::from(vmem::first_unit_kind(address));
-    if let Some(magazines) = thread::fast_cache(slot)
+    if let Some(magazines) = thread::quick_cache(slot)
         && thread::push(magazines, address)
     {
         return;
@@ -580,6 +584,25 @@ fn usable_size_slow(address: usize) -> Option<usize> {
 /// The program uses the buffer only through the result from now on.
 #[inline]
 pub unsafe fn reallocate(address: usize, size: usize, entry: Entry) -> usize {
+    if address != 0 && !thread::has_paused() {
+        let stays = match plain_class(address) {
+            Some(class) => keeps_place(size, cache::class_size(class)),
+            None => growth::grow(address, size),
+        };
+        if stays {
+            return address;
+        }
+    }
+    // SAFETY: promised by the caller.
+    unsafe { reallocate_moving(address, size, entry) }
+}
+
+/// Goes on where [`reallocate`] cannot leave the buffer where it lies.
+///
+/// # Safety
+/// As for [`reallocate`].
+#[inline(never)]
+unsafe fn reallocate_moving(address: usize, size: usize, entry: Entry) -> usize {
     thread::heed();
     if address == 0 {
         return allocate(size, family::MALLOC, entry);

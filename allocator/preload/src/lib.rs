@@ -200,10 +200,29 @@ unsafe extern "C" fn do_posix_memalign(
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return EINVAL;
     }
-    let align = align.max(ALIGN);
+    match malloc::allocate_aligned_quickly(size, align.max(ALIGN)) {
+        Some(address) => {
+            // SAFETY: the contract of posix_memalign(3).
+            unsafe { *out = pointer(address) };
+            0
+        }
+        // SAFETY: as above.
+        None => unsafe { do_posix_memalign_slow(out, align.max(ALIGN), size, sp, fp) },
+    }
+}
+
+/// Goes on where the fast path fails: apart, so that the fast path saves no registers.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn do_posix_memalign_slow(
+    out: *mut *mut c_void,
+    align: usize,
+    size: usize,
+    sp: usize,
+    fp: usize,
+) -> c_int {
     let entry = Entry { sp, fp };
-    let Some(address) = malloc::allocate_aligned_quietly(size, align, family::MEMALIGN, entry)
-    else {
+    let Some(address) = malloc::allocate_aligned_slow(size, align, family::MEMALIGN, entry) else {
         return ENOMEM;
     };
     // SAFETY: the contract of posix_memalign(3).

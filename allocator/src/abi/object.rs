@@ -73,11 +73,17 @@ fn magazines(cache: CacheRef) -> Option<crate::raw::ThreadCacheRef> {
     thread::fast_cache(slot as usize)
 }
 
+/// As [`magazines`]; none when the thread has paused.
+#[inline(always)]
+fn quick_magazines(cache: CacheRef) -> Option<crate::raw::ThreadCacheRef> {
+    let slot = cache.thread_slot().get().checked_sub(1)?;
+    thread::quick_cache(slot as usize)
+}
+
 /// Allocates an object in constructed state. Zero: no memory or the constructor failed, and the allocation may fail.
 #[inline(always)]
 pub fn allocate(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
-    thread::heed();
-    match magazines(cache).and_then(thread::pop) {
+    match quick_magazines(cache).and_then(thread::pop) {
         Some(address) => address,
         None => allocate_slow(cache, flags, entry),
     }
@@ -86,6 +92,7 @@ pub fn allocate(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
 #[cold]
 #[inline(never)]
 fn allocate_slow(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
+    thread::heed();
     loop {
         let attempt = if is_debugged(cache) {
             allocate_debugged(cache, flags, entry)
@@ -102,7 +109,8 @@ fn allocate_slow(cache: CacheRef, flags: c_int, entry: Entry) -> usize {
 
 fn allocate_plain(cache: CacheRef, caller: Entry) -> Option<usize> {
     thread::register(thread::local());
-    if let Some(address) = magazines(cache).and_then(|entry| thread::reload(cache, entry)) {
+    let again = |entry| thread::pop(entry).or_else(|| thread::reload(cache, entry));
+    if let Some(address) = magazines(cache).and_then(again) {
         return Some(address);
     }
     let buffer = cache::take(cache, || thread::call_for_report(caller))?.buffer;
@@ -171,9 +179,8 @@ fn report_buffer(
 /// The program no longer uses the object.
 #[inline(always)]
 pub unsafe fn free(cache: CacheRef, address: usize, entry: Entry) {
-    thread::heed();
     let is_its_own = vmem::slab_at(address).is_some_and(|slab| slab.cache().get() == cache.link());
-    if is_its_own && magazines(cache).is_some_and(|entry| thread::push(entry, address)) {
+    if is_its_own && quick_magazines(cache).is_some_and(|entry| thread::push(entry, address)) {
         return;
     }
     free_slow(cache, address, entry);
@@ -182,6 +189,7 @@ pub unsafe fn free(cache: CacheRef, address: usize, entry: Entry) {
 #[cold]
 #[inline(never)]
 fn free_slow(cache: CacheRef, address: usize, entry: Entry) {
+    thread::heed();
     let Some(slab) = vmem::slab_at(address) else {
         return checked::invalid(address, Return::CACHE_FREE, entry);
     };

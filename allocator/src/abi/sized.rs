@@ -30,10 +30,9 @@ const ALIGN_MIN: usize = 8;
 /// Allocates `size` bytes. Zero: `size` is zero, or there is no memory and the allocation may fail; `errno` is left alone.
 #[inline(always)]
 pub fn allocate(size: usize, flags: c_int, entry: Entry) -> usize {
-    thread::heed();
     if size.wrapping_sub(1) < LARGEST
         && let Some(address) =
-            thread::fast_cache_at(cache::entry_offset(size)).and_then(thread::pop)
+            thread::quick_cache_at(cache::entry_offset(size)).and_then(thread::pop)
     {
         return address;
     }
@@ -43,6 +42,7 @@ pub fn allocate(size: usize, flags: c_int, entry: Entry) -> usize {
 #[cold]
 #[inline(never)]
 fn allocate_slow(size: usize, flags: c_int, entry: Entry) -> usize {
+    thread::heed();
     if size == 0 {
         return 0;
     }
@@ -94,11 +94,10 @@ pub fn allocate_aligned(size: usize, align: usize, flags: c_int, entry: Entry) -
 /// The program no longer uses the buffer.
 #[inline(always)]
 pub unsafe fn free(address: usize, size: usize, entry: Entry) {
-    thread::heed();
     if let Some(class) = malloc::fast_class(address)
         && size <= LARGEST
         && cache::class_for(size) == class
-        && let Some(magazines) = thread::fast_cache(cache::slot_of_class(class))
+        && let Some(magazines) = thread::quick_cache(cache::slot_of_class(class))
         && thread::push(magazines, address)
     {
         return;

@@ -79,7 +79,7 @@ impl Fast {
 
 /// Whether the kernel has scheduled the thread out since it last set its mark, or handed it a signal.
 #[inline(always)]
-pub(super) fn has_paused() -> bool {
+pub fn has_paused() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         let mark: usize;

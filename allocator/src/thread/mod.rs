@@ -26,6 +26,7 @@ mod update;
 mod withdraw;
 
 pub use budget::{keeps, live};
+pub use fast::has_paused;
 pub use front::{give_back, take};
 pub use quarantine::quarantine;
 pub use sample::{is_sample, is_sample_of, is_sampling};
@@ -272,7 +273,24 @@ fn report_handler(stack: u32) {
 
 // ---- time ----
 
-/// Does what may be due since time has passed: every call begins with it, and it costs nothing as long as the thread has not paused.
+/// The calling thread's magazines for the fast path, by offset as for [`fast_cache_at`]. None also when the thread has paused: then the
+/// slow path looks at the clock.
+#[inline(always)]
+pub fn quick_cache_at(offset: usize) -> Option<ThreadCacheRef> {
+    match fast::has_paused() {
+        true => None,
+        false => fast_cache_at(offset),
+    }
+}
+
+/// As [`quick_cache_at`], by slot.
+#[inline(always)]
+pub fn quick_cache(slot: usize) -> Option<ThreadCacheRef> {
+    quick_cache_at(slot * size_of::<ThreadCache>())
+}
+
+/// Does what may be due since time has passed, if the thread has paused. Every slow path begins with it, and every fast path ends when
+/// the thread has.
 #[inline(always)]
 pub fn heed() {
     if fast::has_paused() {
