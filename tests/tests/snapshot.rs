@@ -196,20 +196,30 @@ fn in_library(pid: Pid, name: &str) -> u64 {
     base.expect("the library is loaded") + symbol.address()
 }
 
+/// The stack pointer of a process's first thread, once it waits for its standard input.
+fn in_read(pid: Pid) -> u64 {
+    let begin = Instant::now();
+    loop {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).expect("it lives");
+        if call.starts_with("0 0x0 ") {
+            let pointer = call.split_whitespace().nth_back(1);
+            let digits = pointer.and_then(|pointer| pointer.strip_prefix("0x"));
+            return u64::from_str_radix(digits.expect("a stack pointer"), 16).expect("a number");
+        }
+        assert!(begin.elapsed() < WATCHDOG, "it does not wait: {call}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// What an umdb leaves that is killed between the note of a thread's registers and the change of these. A thread that a
 /// handler has interrupted at the code's start needs the note.
 #[test]
 fn a_note_that_nobody_uses_is_no_hindrance() {
-    let mut victim = need!(Victim::start("calls", &["read"]));
+    let mut victim = need!(Victim::start("calls", &["all"]));
     let pid = victim.pid();
     let [area, code] =
         ["umem_snapshot_area", "umem_snapshot_start"].map(|name| in_library(pid, name));
-    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).expect("it waits in a call");
-    let rsp = call
-        .split_whitespace()
-        .nth_back(1)
-        .and_then(|text| text.strip_prefix("0x"));
-    let rsp = u64::from_str_radix(rsp.expect("a stack pointer"), 16).expect("a number");
+    let rsp = in_read(pid);
     let note = |place: u64| {
         poke(pid, area, pid.as_raw() as u64);
         poke(pid, area + offset_of!(SnapshotArea, rsp) as u64, rsp);
