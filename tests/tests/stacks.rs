@@ -51,15 +51,19 @@ fn collect(value: &Value, found: &mut Vec<Vec<Frame>>) {
         Value::Object(map) => {
             for (key, value) in map {
                 match value.get("frames").and_then(Value::as_array) {
-                    Some(frames) if key != "freed" => {
-                        found.push(frames.iter().map(frame).collect())
-                    }
+                    Some(frames) if key != "freed" => found.push(own_frames(frames)),
                     _ => collect(value, found),
                 }
             }
         }
         _ => {}
     }
+}
+
+/// Those with a return address of their own: the others are inlined into them.
+fn own_frames(frames: &[Value]) -> Vec<Frame> {
+    let own = frames.iter().filter(|frame| frame["inlined"] == false);
+    own.map(frame).collect()
 }
 
 fn frame(value: &Value) -> Frame {
@@ -219,7 +223,7 @@ fn calls_by_log(core: &Path) -> Calls {
     // The newest stands first.
     for item in items.expect("transactions").iter().rev() {
         let frames = item["stacks"]["stack"]["frames"].as_array();
-        let frames: Vec<Frame> = frames.expect("a stack").iter().map(frame).collect();
+        let frames = own_frames(frames.expect("a stack"));
         if frames.iter().any(|frame| frame.object == "libumem.so") {
             continue;
         }
@@ -297,4 +301,57 @@ fn a_core_has_the_same_stacks_as_the_process() {
     let live = addresses(Umdb::pid(victim.pid()));
     let core = need!(cores::kernel_core(victim, Signal::SIGABRT));
     assert_eq!(addresses(Umdb::core(core.path())), live);
+}
+
+/// Lines of an answer that follow a line which begins with the first, and begin as said.
+fn expect_lines(answer: &Answer, begins: &[&str]) {
+    let lines: Vec<&str> = answer.stdout.lines().map(str::trim).collect();
+    let is_there = lines.windows(begins.len()).any(|lines| {
+        lines
+            .iter()
+            .zip(begins)
+            .all(|(line, begin)| line.starts_with(begin))
+    });
+    assert!(is_there, "{begins:?}\n{answer}");
+}
+
+/// Functions without code of their own have frames, marked as such, with the lines of the calls; rules match them.
+#[test]
+fn what_is_inlined_is_shown_and_matched() {
+    let victim = need!(Victim::start("inlined", &[]));
+    let leaked = Umdb::pid(victim.pid()).exec("::findleaks -d").run();
+    leaked.expect_code(1);
+    let allocated = [
+        "inner (inlined) at inlined.c:22",
+        "middle (inlined) at inlined.c:29",
+        "outer+0x",
+        "main+0x",
+    ];
+    expect_lines(&leaked, &allocated);
+    let is_outer = |line: &str| line.contains("outer+0x") && line.ends_with(" at inlined.c:34");
+    assert!(leaked.stdout.lines().any(is_outer), "{leaked}");
+    let record = Umdb::pid(victim.pid())
+        .exec("::walk leak | ::bufctl -v")
+        .run();
+    expect_lines(&record, &allocated);
+    let stack = Umdb::pid(victim.pid()).exec("::stack").run();
+    let waiting = [
+        "inner_wait (inlined) at inlined.c:41",
+        "outer_wait+0x",
+        "main+0x",
+    ];
+    expect_lines(&stack, &waiting);
+    for (rule, code) in [("fun:middle", 0), ("fun:outer", 0), ("fun:inner_wait", 1)] {
+        let rules = file_of(rule);
+        let umdb = Umdb::pid(victim.pid())
+            .arg("--suppressions")
+            .arg(rules.path());
+        umdb.exec("::findleaks").run().expect_code(code);
+    }
+}
+
+fn file_of(rule: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    fs::write(file.path(), rule).expect("it can be written");
+    file
 }

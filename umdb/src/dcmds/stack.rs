@@ -2,7 +2,7 @@
 
 use super::{
     Address, Context, Dcmd, Error, Group, Invocation, Opt, Run, Shorthand,
-    parts::{operands::optional, threads::FRAMES_MAX},
+    parts::{operands::optional, stacks, threads::FRAMES_MAX},
 };
 use crate::report::{Cell, Column, Frame, Report, Table};
 
@@ -53,7 +53,7 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
             let stack = cx.thread_stack(thread, &mut report);
             let frames = cx.symbols.frames(cx.target, thread, FRAMES_MAX);
             let cfas = frames.iter().map(|frame| frame.cfa.unwrap_or(0));
-            cfas.chain(std::iter::repeat(0)).zip(stack.frames).collect()
+            with_addresses(cfas, stack.frames)
         }
         (None, Err(error)) => return Err(error),
         (Some(pointer), Err(_)) => chain(cx, pointer)?,
@@ -72,6 +72,19 @@ fn run(cx: &Context<'_>, invocation: &Invocation) -> Result<Report, Error> {
     Ok(report)
 }
 
+/// Frames with their addresses: what is inlined has that of the frame it is in.
+fn with_addresses(mut cfas: impl Iterator<Item = u64>, frames: Vec<Frame>) -> Vec<(u64, Frame)> {
+    let mut own = cfas.next();
+    let frames = frames.into_iter().map(|frame| {
+        let cfa = own.unwrap_or(0);
+        if !frame.inlined {
+            own = cfas.next();
+        }
+        (cfa, frame)
+    });
+    frames.collect()
+}
+
 /// Return addresses by a chain of frame pointers, each above the one before.
 fn chain(cx: &Context<'_>, pointer: u64) -> Result<Vec<(u64, Frame)>, Error> {
     let mut frames = Vec::new();
@@ -85,9 +98,10 @@ fn chain(cx: &Context<'_>, pointer: u64) -> Result<Vec<(u64, Frame)>, Error> {
         let Some((next, pc)) = words.filter(|&(_, pc)| pc != 0) else {
             break;
         };
-        let mut frame = Frame::from(cx.symbols.lookup_return(pc));
-        frame.guessed = true;
-        frames.push((at, frame));
+        for mut frame in stacks::frames(cx.symbols.lookup_return(pc)) {
+            frame.guessed = true;
+            frames.push((at, frame));
+        }
         if next <= at {
             break;
         }

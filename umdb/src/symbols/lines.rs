@@ -83,6 +83,18 @@ fn piece<'a>(bytes: &Bytes, section: &impl ObjectSection<'a>) -> Option<Piece> {
     }
 }
 
+/// A function that stands in another one's code.
+pub(super) struct InlinedAt {
+    /// Its name as the linker would know it.
+    pub(super) name: String,
+    /// Where it was called.
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u32>,
+}
+
+/// More functions in one another than this are damage.
+const INLINED_MAX: usize = 64;
+
 /// The line tables of one module.
 pub(super) struct Lines {
     context: addr2line::Context<Section>,
@@ -102,5 +114,30 @@ impl Lines {
             location.file?.to_owned(),
             location.line.filter(|&line| line > 0)?,
         ))
+    }
+
+    /// The functions that are inlined at an address as the file counts them, innermost first.
+    pub(super) fn inlined(&self, address: u64) -> Vec<InlinedAt> {
+        let mut inlined: Vec<InlinedAt> = Vec::new();
+        let Ok(mut frames) = self.context.find_frames(address).skip_all_loads() else {
+            return inlined;
+        };
+        let mut inner = None;
+        while let Ok(Some(frame)) = frames.next()
+            && inlined.len() < INLINED_MAX
+        {
+            if let Some(name) = inner.take() {
+                let place = frame.location.as_ref();
+                inlined.push(InlinedAt {
+                    name,
+                    file: place.and_then(|place| place.file).map(str::to_owned),
+                    line: place.and_then(|place| place.line),
+                });
+            }
+            let name = frame.function.as_ref();
+            let name = name.and_then(|name| name.raw_name().ok());
+            inner = Some(name.map_or_else(|| "?".to_owned(), |name| name.into_owned()));
+        }
+        inlined
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use crate::target::{Files, Memory, Module, Registers, Target, Thread};
 use files::Bytes;
-use lines::{Dwarf, Lines};
+use lines::{Dwarf, InlinedAt, Lines};
 pub use listing::Row as SymbolRow;
 pub use past::PastModule;
 use spellings::Spellings;
@@ -51,6 +51,19 @@ pub struct Place {
     pub line: Option<u32>,
     /// The object was unloaded since.
     pub unloaded: bool,
+    /// Functions whose code was put into that of `symbol` here, innermost first: `file` and `line` are those of the first one.
+    pub inlined: Vec<Inlined>,
+}
+
+/// A function that was inlined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inlined {
+    /// Its demangled name.
+    pub symbol: String,
+    /// Where it was called: in the next one, or in the function that holds all of them.
+    pub file: Option<String>,
+    /// Line in it.
+    pub line: Option<u32>,
 }
 
 /// A named address.
@@ -204,11 +217,21 @@ impl ModuleSymbols {
         self.dwarf.get_or_init(read).as_ref()
     }
 
+    fn lines(&self, sources: &Sources) -> Option<&Lines> {
+        self.lines
+            .get_or_init(|| Lines::new(Arc::clone(self.dwarf(sources)?)))
+            .as_ref()
+    }
+
     fn line(&self, sources: &Sources, address: u64) -> Option<(String, u32)> {
-        let lines = self
-            .lines
-            .get_or_init(|| Lines::new(Arc::clone(self.dwarf(sources)?)));
-        lines.as_ref()?.at(address.wrapping_sub(self.module.bias))
+        self.lines(sources)?
+            .at(address.wrapping_sub(self.module.bias))
+    }
+
+    fn inlined(&self, sources: &Sources, address: u64) -> Vec<InlinedAt> {
+        let address = address.wrapping_sub(self.module.bias);
+        self.lines(sources)
+            .map_or(Vec::new(), |lines| lines.inlined(address))
     }
 
     fn types(&self, sources: &Sources) -> Option<&Types> {
@@ -289,9 +312,16 @@ impl Symbols {
 
     fn place_in(&self, found: &ModuleSymbols, address: u64, probe: u64) -> Place {
         let (file, line) = found.line(&self.sources, probe).unzip();
+        let inlined = found.inlined(&self.sources, probe).into_iter();
+        let inlined = inlined.map(|at| Inlined {
+            symbol: self.shown(&at.name),
+            file: at.file,
+            line: at.line,
+        });
         Place {
             file,
             line,
+            inlined: inlined.collect(),
             ..self.name_in(found, address, probe)
         }
     }
@@ -309,6 +339,7 @@ impl Symbols {
             file: None,
             line: None,
             unloaded: false,
+            inlined: Vec::new(),
         }
     }
 

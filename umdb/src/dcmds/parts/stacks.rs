@@ -8,21 +8,51 @@ use crate::{
     symbols::Place,
 };
 
+/// The function whose code it is, and where that one executes or made the call of what is inlined into it.
 impl From<Place> for Frame {
     fn from(place: Place) -> Self {
+        let (file, line) = match place.inlined.last() {
+            Some(called) => (called.file.clone(), called.line),
+            None => (place.file, place.line),
+        };
         Self {
             address: place.address,
             object: place.object,
             is_program: place.is_program,
             symbol: place.symbol,
             offset: place.offset,
-            file: place.file,
-            line: place.line,
+            file,
+            line,
             unloaded: place.unloaded,
             inlined: false,
             guessed: false,
         }
     }
+}
+
+/// A frame for each function that is inlined, innermost first, and the one that they are in.
+pub fn frames(place: Place) -> impl Iterator<Item = Frame> {
+    let mut at = (place.file.clone(), place.line);
+    let inlined: Vec<Frame> = place
+        .inlined
+        .iter()
+        .map(|function| {
+            let (file, line) = std::mem::replace(&mut at, (function.file.clone(), function.line));
+            Frame {
+                address: place.address,
+                object: place.object.clone(),
+                is_program: place.is_program,
+                symbol: Some(function.symbol.clone()),
+                offset: 0,
+                file,
+                line,
+                inlined: true,
+                guessed: false,
+                unloaded: place.unloaded,
+            }
+        })
+        .collect();
+    inlined.into_iter().chain([Frame::from(place)])
 }
 
 /// Why a stack may end before the outermost frame, by flag.
@@ -44,12 +74,9 @@ impl Context<'_> {
             report.incomplete(damage.to_string());
             Default::default()
         });
-        let frames = trace.pcs.iter().enumerate().map(|(i, &pc)| {
+        let frames = trace.pcs.iter().enumerate().flat_map(|(i, &pc)| {
             let guessed = i < 64 && trace.guessed >> i & 1 != 0;
-            Frame {
-                guessed,
-                ..Frame::from(self.place_of(&trace, pc))
-            }
+            frames(self.place_of(&trace, pc)).map(move |frame| Frame { guessed, ..frame })
         });
         let cut = CUTS
             .iter()

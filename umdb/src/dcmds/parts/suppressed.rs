@@ -6,7 +6,7 @@ use crate::{
         leaks,
         suppressions::{Named, Suppressions},
     },
-    dcmds::parts::groups::holding,
+    dcmds::parts::{groups::holding, stacks},
     report::{Cell, Column, Group, Item, List, Report, Section, Sentence, Table},
 };
 
@@ -53,15 +53,16 @@ pub fn find<'s>(
 /// What rules see of a stack.
 fn frames(cx: &Context<'_>, stack: u32) -> Vec<Named> {
     let trace = cx.heap.stack(stack).unwrap_or_default();
-    let named = trace.pcs.iter().map(|&pc| {
+    let named = trace.pcs.iter().flat_map(|&pc| {
         let place = cx.place_of(&trace, pc);
         let past = cx.past_module(&trace, pc).map(|era| &era.module.path);
         let now = || cx.target.module_at(pc.wrapping_sub(1));
-        Named {
-            function: place.symbol,
-            object: past.or_else(|| now().map(|module| &module.path)).cloned(),
-            source: place.file,
-        }
+        let object = past.or_else(|| now().map(|module| &module.path)).cloned();
+        stacks::frames(place).map(move |frame| Named {
+            function: frame.symbol,
+            object: object.clone(),
+            source: frame.file,
+        })
     });
     named.collect()
 }

@@ -1,9 +1,12 @@
 //! Threads by their identifiers, and their stacks.
 
-use super::context::{Context, Error};
+use super::{
+    context::{Context, Error},
+    stacks,
+};
 use crate::{
     heap::name_of,
-    report::{Frame, Report, Stack},
+    report::{Report, Stack},
     target::Thread,
 };
 use umem_layout::thread_state;
@@ -54,13 +57,13 @@ impl<'a> Context<'a> {
         }
         let frames = self.symbols.frames(self.target, thread, FRAMES_MAX);
         let cut = (frames.len() == FRAMES_MAX).then_some("cut: there are more frames");
-        let frames = frames.iter().map(|frame| {
+        let frames = frames.iter().flat_map(|frame| {
             let place = if frame.interrupted {
                 self.symbols.lookup(frame.pc)
             } else {
                 self.symbols.lookup_return(frame.pc)
             };
-            Frame::from(place)
+            stacks::frames(place)
         });
         Stack {
             key: "stack",
