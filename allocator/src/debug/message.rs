@@ -7,7 +7,8 @@ use crate::{
 use core::{fmt, sync::atomic::Ordering};
 
 const RING: usize = 8192;
-static BYTES: Global<[u8; RING]> = Global::new([0; RING]);
+/// In whole words: that is how they are copied.
+static BYTES: Global<[u64; RING / 8]> = Global::new([0; RING / 8]);
 
 /// A message of at most `N` bytes; what does not fit is cut.
 pub struct Text<const N: usize> {
