@@ -1,7 +1,7 @@
 //! Which loaded object holds an address, asked of the loader without a lock.
 
 use super::history::is_readable;
-use crate::sys::process;
+use crate::sys::{environment, memory, process};
 use core::ffi::{CStr, c_char, c_void};
 
 /// `struct dl_find_object` of glibc 2.35 and later.
@@ -320,7 +320,7 @@ pub fn object_of(pc: usize) -> Option<Object> {
         dynamic,
     } = unsafe { found.link_map.read() };
     Some(Object {
-        start: found.map_start,
+        start: first_page(found.map_start, bias),
         end: found.map_end,
         bias,
         eh_frame_header: found.eh_frame,
@@ -328,6 +328,25 @@ pub fn object_of(pc: usize) -> Option<Object> {
         name,
         dynamic,
     })
+}
+
+/// The first page of an object. The loader tells that of the segment where the object's segments leave gaps between them, as some linkers'
+/// do; then the object starts at its bias, where the linker has put its header, or a program that does not move where the kernel
+/// says that its program headers are.
+fn first_page(told: usize, bias: usize) -> usize {
+    const AT_PHDR: u64 = 3;
+    if bias == told {
+        return told;
+    }
+    let start = match bias {
+        0 => environment::auxiliary(AT_PHDR).unwrap_or(0) as usize & !(memory::PAGE - 1),
+        _ => bias,
+    };
+    let is_header = start != 0 && start < told && is_readable(start, 8) && {
+        // SAFETY: the page was found readable, and the address is its first.
+        unsafe { (start as *const u32).read_volatile() == u32::from_le_bytes(*b"\x7fELF") }
+    };
+    if is_header { start } else { told }
 }
 
 /// Whether two addresses lie in the same loaded object.
