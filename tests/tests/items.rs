@@ -1,7 +1,8 @@
 //! Items of UMEM_DEBUG that decide which bytes are looked at, which caches are, and which allocations fail.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, os::unix::process::ExitStatusExt};
 
+use nix::sys::signal::Signal;
 use umem_tests::{Outcome, cores, need, umdb::Umdb, victim::Start};
 
 /// Whether a mistake of the victim ends it with a report.
@@ -39,6 +40,80 @@ fn the_bytes_that_are_looked_at_can_be_limited() {
             assert_eq!(need!(finds(debug, kind)), expected, "{debug} {kind}");
         }
     }
+}
+
+/// 100 bytes, and a write 30 bytes behind them: the trailer is hit, or the page that cannot be written.
+#[test]
+fn buffers_of_the_least_size_get_a_guard_page_and_smaller_ones_do_not() {
+    for (debug, signal) in [
+        ("firewall=100", Signal::SIGSEGV),
+        ("firewall=101", Signal::SIGABRT),
+        ("firewall=1k", Signal::SIGABRT),
+        ("firewall", Signal::SIGSEGV),
+    ] {
+        let start = need!(Start::new("misuse")).args(["wrong", "past_far_off"]);
+        let answer = start.env("UMEM_DEBUG", debug).run();
+        assert_eq!(answer.status.signal(), Some(signal as i32), "{answer}");
+    }
+}
+
+/// Frames of the stack of allocation, below 100 calls.
+fn depth(debug: &str) -> Outcome<usize> {
+    let start = Start::new("misuse")?.args(["wrong", "deep"]);
+    let answer = start.env("UMEM_DEBUG", debug).run();
+    let lines = answer.stderr.lines();
+    let stack = lines.skip_while(|line| !line.starts_with("allocated by "));
+    Ok(stack
+        .skip(1)
+        .take_while(|line| line.starts_with("    ") && !line.contains("no stack"))
+        .count())
+}
+
+#[test]
+fn stacks_have_as_many_frames_as_audit_says() {
+    for (debug, frames) in [
+        ("audit", 16),
+        ("default", 16),
+        ("audit=0", 1),
+        ("audit=1", 1),
+        ("default,audit=5", 5),
+        ("audit=40", 40),
+        ("audit=64", 64),
+        ("audit=1000", 64),
+        ("audit=5,audit=7", 7),
+    ] {
+        assert_eq!(need!(depth(debug)), frames, "{debug}");
+    }
+}
+
+/// How many buffers are allocated and freed before the first one is used again.
+fn turns(debug: &str, kind: &str) -> Outcome<usize> {
+    let start = Start::new("misuse")?.args(["ok", kind]);
+    let answer = start.env("UMEM_DEBUG", debug).run();
+    answer.expect_code(0);
+    Ok(answer.stdout.trim().parse().expect("a number"))
+}
+
+/// A buffer of 1000 bytes takes some 1200. When it has left quarantine, it waits once more for its turn among those of its slab, of
+/// which there are fewer than 100.
+#[test]
+fn freed_buffers_wait_for_as_many_bytes_as_quarantine_says() {
+    for (debug, least, most) in [
+        ("guards", 1, 100),
+        ("default,quarantine=0", 1, 100),
+        ("quarantine=512", 1, 100),
+        ("quarantine=128k", 110, 250),
+        ("quarantine", 220, 400),
+        ("default", 220, 400),
+        ("quarantine=1m", 850, 1200),
+        ("quarantine=100m", 2048, 2200),
+    ] {
+        let turns = need!(turns(debug, "turns_small"));
+        assert!((least..=most).contains(&turns), "{debug}: {turns}");
+    }
+    assert_eq!(need!(turns("guards", "turns_large")), 1);
+    let large = need!(turns("guards,quarantine", "turns_large"));
+    assert!((32..=64).contains(&large), "{large}");
 }
 
 /// `verbose` changes nothing: errors are told without it as well.

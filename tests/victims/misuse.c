@@ -146,6 +146,18 @@ void many_then_wait(void) { for (int i = 0; i < 40000; i++) make(16); ready(); }
 void too_large(void) { keep = do_malloc((size_t)1 << 60); }
 void too_large_then_wait(void) { too_large(); ready(); }
 void handler(int signal) { (void)signal; drop(make(24)); }
+/* A mistake below `depth` calls. */
+__attribute__((noinline)) void below(int depth) { if (depth) below(depth - 1); else twice(); keep = NULL; }
+void deep(void) { below(100); }
+/* How many times a buffer of a size is allocated and freed until the first one comes back; at most 5000. */
+void turns(size_t size) {
+    uintptr_t first = (uintptr_t)make(size);
+    int turns = 1;
+    for (drop(keep); turns < 5000 && (uintptr_t)make(size) != first; turns++) drop(keep);
+    printf("%d\n", turns);
+}
+void turns_small(void) { turns(1000); }
+void turns_large(void) { turns(200000); }
 void in_handler(void) { signal(SIGUSR1, handler); raise(SIGUSR1); }
 
 /* Bytes one by one: each is changed in a child of its own, which is to end by SIGABRT. Prints how many were tried, and those that were missed. */
@@ -244,7 +256,7 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc), K(verify_past), K(verify_after), K(verify_object),
     K(verify_large), K(verify_after_large), K(verify_after_huge),
     { 0, 0 }, /* the rest is not listed */
-    K(letters), K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler),
+    K(letters), K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler), K(deep), K(turns_small), K(turns_large),
     K(every_byte_behind), K(every_byte_freed),
 };
 
