@@ -158,6 +158,8 @@ pub(crate) fn release_buffer(buffer: Buffer, how: Return, entry: Entry) {
     let family = buffer.family();
     if family != how.family {
         look_at_family(buffer, family, how, &call, entry);
+    } else if how.size != Return::ANY_SIZE {
+        look_at_size(buffer, how, &call, entry);
     }
     match buffer::freed(buffer, &call) {
         Ok(()) => {
@@ -177,6 +179,16 @@ fn look_at_family(buffer: Buffer, family: u8, how: Return, call: &Call, entry: E
     if buffer.is_allocated() && is_mistaken(family, how, buffer.record(), entry) {
         let subject = Subject::buffer(buffer, buffer.address).by(how);
         tell(&how.mismatch(family), &subject, call, entry);
+    }
+}
+
+/// Memory of the family that the function takes, with the size that the program says.
+#[inline(never)]
+fn look_at_size(buffer: Buffer, how: Return, call: &Call, entry: Entry) {
+    let requested = buffer.requested().filter(|_| buffer.is_allocated());
+    if let Some(requested) = requested.filter(|&size| size != how.size) {
+        let subject = Subject::buffer(buffer, buffer.address).by(how);
+        tell(&Damage::of_size(requested, how.size), &subject, call, entry);
     }
 }
 
@@ -327,10 +339,16 @@ pub(crate) fn release_block(address: usize, how: Return, entry: Entry) {
     let call = thread::call_for(block.flags().get().into(), entry);
     let family = block.family().get();
     let live = block.state().load(Ordering::Acquire) == buffer_state::ALLOCATED;
-    let debugged = u32::from(block.flags().get()) & cache_flag::REDZONE != 0;
-    if live && debugged && is_mistaken(family, how, Some(block.record()), entry) {
-        let subject = block_subject(block, address).by(how);
-        tell(&how.mismatch(family), &subject, &call, entry);
+    let checks = cache_flag::REDZONE | cache_flag::FIREWALL;
+    if live && u32::from(block.flags().get()) & checks != 0 {
+        let requested = block.requested().get() as usize;
+        let subject = || block_subject(block, address).by(how);
+        if is_mistaken(family, how, Some(block.record()), entry) {
+            tell(&how.mismatch(family), &subject(), &call, entry);
+        } else if family == how.family && ![Return::ANY_SIZE, requested].contains(&how.size) {
+            let damage = Damage::of_size(requested, how.size);
+            tell(&damage, &subject(), &call, entry);
+        }
     }
     match buffer::block_freed(block, arena.link(), &call) {
         Ok(()) => {
@@ -347,6 +365,27 @@ pub(crate) fn release_block(address: usize, how: Return, entry: Entry) {
             tell(&damage, &subject, &call, entry);
         }
     }
+}
+
+/// An address in a unit of blocks that came back by umem_cache_free.
+#[cold]
+pub(crate) fn block_to_cache(address: usize, named: CacheRef, entry: Entry) {
+    let how = Return::CACHE_FREE;
+    let Some((_, block)) = block_at(address) else {
+        return inside_block(address, how, entry);
+    };
+    let damage = match block.state().load(Ordering::Acquire) {
+        buffer_state::ALLOCATED => Damage {
+            expected: block.family().get().into(),
+            ..Damage::new(error_code::WRONG_CACHE)
+        },
+        _ => Damage::new(error_code::DUPLICATE_FREE),
+    };
+    let subject = Subject {
+        named: Some(named),
+        ..block_subject(block, address).by(how)
+    };
+    report::report(&damage, &subject, &thread::call_for_report(entry));
 }
 
 /// An address in a unit of blocks that is no block's start.

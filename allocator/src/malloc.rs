@@ -444,6 +444,14 @@ pub fn release_array_slow(address: usize, entry: Entry) {
     fast::forget_all();
 }
 
+/// Frees what an operator gave, where the fast path of an `operator delete` with a size fails.
+#[cold]
+#[inline(never)]
+pub fn release_sized_slow(how: Return, address: usize, entry: Entry) {
+    release_as(how, address, entry);
+    fast::forget_all();
+}
+
 /// Frees an address, which may be zero, by a function that is named in error reports.
 pub(crate) fn release_as(how: Return, address: usize, entry: Entry) {
     thread::heed();

@@ -114,6 +114,69 @@ const KINDS: &[(&str, &[&str])] = &[
         MODIFIED,
         &["verify_after", "verify_after_large", "verify_after_huge"],
     ),
+    // The same kinds of misuse, of buffers of other kinds.
+    (
+        REDZONE,
+        &[
+            "past_empty_aligned",
+            "past_empty_aligned_large",
+            "past_large_then_realloc",
+            "past_aligned_then_realloc",
+            "verify_aligned",
+            "verify_aligned_large",
+        ],
+    ),
+    (
+        MODIFIED,
+        &[
+            "after_empty",
+            "after_aligned",
+            "after_aligned_large",
+            "verify_after_aligned_large",
+        ],
+    ),
+    (
+        TWICE,
+        &[
+            "twice_empty",
+            "twice_big_class",
+            "twice_realloc_large",
+            "cache_free_of_freed_large",
+        ],
+    ),
+    (
+        INSIDE,
+        &[
+            "inside_big_class",
+            "inside_aligned",
+            "inside_aligned_large",
+            "inside_realloc_large",
+            "cache_free_inside_large",
+        ],
+    ),
+    (
+        FAMILY,
+        &[
+            "delete_of_empty",
+            "delete_of_aligned",
+            "delete_of_aligned_large",
+            "free_of_large_new",
+            "free_of_large_umem",
+            "umem_free_of_large_malloc",
+        ],
+    ),
+    (
+        SIZE,
+        &[
+            "wrong_size_of_delete",
+            "wrong_size_of_delete_array",
+            "wrong_size_of_delete_large",
+            "wrong_size_zero",
+            "wrong_size_aligned",
+            "wrong_size_aligned_large",
+        ],
+    ),
+    (CACHE, &["cache_free_of_large"]),
 ];
 
 fn main() -> ExitCode {

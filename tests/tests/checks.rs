@@ -87,6 +87,11 @@ fn a_guard_page_stops_the_write_itself() {
         headline(&late),
         "umem allocator: duplicate free: buffer freed twice"
     );
+    let mixed = need!(misuse("firewall=1", "delete_of_malloc"));
+    assert_eq!(
+        headline(&mixed),
+        "umem allocator: bad free: buffer was allocated by another family of functions"
+    );
 }
 
 #[test]

@@ -37,6 +37,10 @@ void past_big_class(void) { past(20000, 20001, 'x'); }
 void past_large(void) { past(1000001, 1000001, 0); }
 void past_aligned(void) { char *p = memalign(256, 100); if (wrong) p[100] = 1; drop(p); }
 void past_aligned_large(void) { char *p = memalign(1 << 21, 300000); if (wrong) p[300000] = 1; drop(p); }
+void past_empty_aligned(void) { char *p = memalign(256, 0); if (wrong) p[0] = 1; drop(p); }
+void past_empty_aligned_large(void) { char *p = memalign(1 << 21, 0); if (wrong) p[0] = 1; drop(p); }
+void past_large_then_realloc(void) { char *p = make(300000); if (wrong) p[300000] = 1; p = realloc(p, 400000); drop(p); }
+void past_aligned_then_realloc(void) { char *p = memalign(256, 100); if (wrong) p[100] = 1; p = realloc(p, 50); drop(p); }
 void past_then_realloc(void) { char *p = make(24); if (wrong) p[24] = 'x'; p = realloc(p, 50); drop(p); }
 void past_calloc(void) { char *p = calloc(3, 7); if (wrong) p[21] = 1; drop(p); }
 void past_strdup(void) { char *p = strdup("hello"); if (wrong) p[6] = 1; drop(p); }
@@ -67,6 +71,9 @@ void after_padding(void) { after_free(30, 31); }
 void after_class(void) { after_free(4096, 4000); }
 void after_large(void) { char *p = make(300000); drop(p); if (wrong) p[100] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(300000)); }
 void after_large_far(void) { char *p = make(3000000); drop(p); if (wrong) p[2000000] = 1; for (int i = 0; i < 40; i++) drop(do_malloc(3000000)); }
+void after_empty(void) { char *p = do_malloc(0); drop(p); if (wrong) p[0] = 1; for (int i = 0; i < 40000; i++) drop(do_malloc(0)); }
+void after_aligned(void) { char *p = memalign(256, 100); drop(p); if (wrong) p[99] = 1; for (int i = 0; i < 40000; i++) drop(memalign(256, 100)); }
+void after_aligned_large(void) { char *p = memalign(1 << 21, 300000); drop(p); if (wrong) p[100] = 1; for (int i = 0; i < 40; i++) drop(memalign(1 << 21, 300000)); }
 void letters(void) { char *p = make(100); memset(p, 'q', 100); drop(p); if (wrong) drop(p); }
 void after_realloc(void) { char *p = make(24), *q = realloc(p, 500); if (wrong) p[3] = 'x'; drop(q); for (int i = 0; i < 40000; i++) drop(make(24)); }
 void *thread_drop(void *p) { drop(p); return NULL; }
@@ -83,10 +90,17 @@ void twice_large(void) { char *p = make(500000); drop(p); if (wrong) drop(p); }
 void twice_aligned(void) { char *p = memalign(1 << 21, 300000); drop(p); if (wrong) drop(p); }
 void twice_realloc(void) { char *p = make(24); drop(p); if (wrong) keep = realloc(p, 100); }
 void twice_by_realloc_zero(void) { char *p = make(24); keep = realloc(p, 0); if (wrong) drop(p); }
+void twice_empty(void) { char *p = do_malloc(0); drop(p); if (wrong) drop(p); }
+void twice_big_class(void) { char *p = make(20000); drop(p); if (wrong) drop(p); }
+void twice_realloc_large(void) { char *p = make(500000); drop(p); if (wrong) keep = realloc(p, 100); }
 void twice_two_threads(void) { char *p = make(24); pthread_t t; pthread_create(&t, NULL, thread_drop, p); pthread_join(t, NULL); if (wrong) drop(p); }
 void inside(void) { char *p = make(24); if (wrong) drop(p + 8); drop(p); }
 void inside_odd(void) { char *p = make(100); if (wrong) drop(p + 1); drop(p); }
 void inside_large(void) { char *p = make(500000); if (wrong) drop(p + 4096); drop(p); }
+void inside_big_class(void) { char *p = make(20000); if (wrong) drop(p + 10000); drop(p); }
+void inside_aligned(void) { char *p = memalign(256, 100); if (wrong) drop(p + 64); drop(p); }
+void inside_aligned_large(void) { char *p = memalign(1 << 21, 300000); if (wrong) drop(p + 16); drop(p); }
+void inside_realloc_large(void) { char *p = make(500000); if (wrong) keep = realloc(p + 4096, 50); drop(p); }
 void inside_realloc(void) { char *p = make(24); if (wrong) keep = realloc(p + 8, 50); drop(p); }
 void of_stack(void) { char local[32]; local[0] = 0; if (wrong) drop(local); }
 void of_static(void) { static char data[32]; keep = data; if (wrong) drop(data); }
@@ -114,12 +128,32 @@ void delete_of_new_array(void) { mixed("_Znam", "_ZdaPv", "_ZdlPv"); }
 void delete_array_of_new(void) { mixed("_Znwm", "_ZdlPv", "_ZdaPv"); }
 void delete_of_large_malloc(void) { char *p = make(300000); ((give *)find(wrong ? "_ZdlPv" : "free"))(p); }
 void realloc_of_new(void) { char *p = ((take *)find("_Znwm"))(24); if (wrong) keep = realloc(p, 50); ((give *)find("_ZdlPv"))(p); }
+void delete_of_empty(void) { char *p = do_malloc(0); ((give *)find(wrong ? "_ZdlPv" : "free"))(p); }
+void delete_of_aligned(void) { char *p = memalign(256, 100); ((give *)find(wrong ? "_ZdlPv" : "free"))(p); }
+void delete_of_aligned_large(void) { char *p = memalign(1 << 21, 300000); ((give *)find(wrong ? "_ZdlPv" : "free"))(p); }
+void free_of_large_new(void) { char *p = ((take *)find("_Znwm"))(300000); ((give *)find(wrong ? "free" : "_ZdlPv"))(p); }
+void sized_delete(const char *from, const char *by, size_t size, size_t said) {
+    char *p = ((take *)find(from))(size);
+    ((void (*)(void *, size_t))find(by))(p, wrong ? said : size);
+}
+void wrong_size_of_delete(void) { sized_delete("_Znwm", "_ZdlPvm", 24, 32); }
+void wrong_size_of_delete_array(void) { sized_delete("_Znam", "_ZdaPvm", 24, 0); }
+void wrong_size_of_delete_large(void) { sized_delete("_Znwm", "_ZdlPvm", 300000, 8); }
 void *umem(size_t size) { return ((void *(*)(size_t, int))find("umem_alloc"))(size, 0); }
 void umem_back(void *p, size_t size) { ((give_sized *)find("umem_free"))(p, size); }
 void free_of_umem(void) { char *p = umem(24); if (wrong) drop(p); else umem_back(p, 24); }
 void umem_free_of_malloc(void) { char *p = make(24); if (wrong) umem_back(p, 24); else drop(p); }
 void wrong_size(void) { umem_back(umem(24), wrong ? 25 : 24); }
 void wrong_size_large(void) { umem_back(umem(500000), wrong ? 400000 : 500000); }
+void free_of_large_umem(void) { char *p = umem(500000); if (wrong) drop(p); else umem_back(p, 500000); }
+void umem_free_of_large_malloc(void) { char *p = make(500000); if (wrong) umem_back(p, 500000); else drop(p); }
+void wrong_size_zero(void) { umem_back(umem(24), wrong ? 0 : 24); }
+void umem_aligned(size_t size, size_t align, size_t said) {
+    void *p = ((void *(*)(size_t, size_t, int))find("umem_alloc_align"))(size, align, 0);
+    ((give_sized *)find("umem_free_align"))(p, wrong ? said : size);
+}
+void wrong_size_aligned(void) { umem_aligned(100, 256, 101); }
+void wrong_size_aligned_large(void) { umem_aligned(300000, 1 << 21, 100); }
 typedef void *create(char *, size_t, size_t, void *, void *, void *, void *, void *, int);
 void *cache(char *name) { return ((create *)find("umem_cache_create"))(name, 40, 0, 0, 0, 0, 0, 0, 0); }
 void *cache_make(void *c) { return ((void *(*)(void *, int))find("umem_cache_alloc"))(c, 0); }
@@ -129,6 +163,9 @@ void cache_twice(void) { void *c = cache("one"), *p = cache_make(c); cache_drop(
 void cache_past(void) { void *c = cache("one"); char *p = cache_make(c); if (wrong) p[40] = 1; cache_drop(c, p); }
 void free_of_object(void) { void *c = cache("one"), *p = cache_make(c); if (wrong) drop(p); else cache_drop(c, p); }
 void cache_free_of_malloc(void) { void *c = cache("one"); char *p = make(40); if (wrong) cache_drop(c, p); else drop(p); }
+void cache_free_of_large(void) { void *c = cache("one"); char *p = make(300000); if (wrong) cache_drop(c, p); else drop(p); }
+void cache_free_of_freed_large(void) { void *c = cache("one"); char *p = make(300000); drop(p); if (wrong) cache_drop(c, p); }
+void cache_free_inside_large(void) { void *c = cache("one"); char *p = make(300000); if (wrong) cache_drop(c, p + 64); drop(p); }
 
 /* Found by a call of umem_verify. */
 void look(void) { ((size_t (*)(void))find("umem_verify"))(); }
@@ -136,6 +173,9 @@ void verify_past(void) { char *p = make(24); if (wrong) p[24] = 'x'; look(); }
 void verify_after(void) { char *p = make(24); drop(p); if (wrong) p[23] = 'x'; look(); }
 void verify_object(void) { void *c = cache("one"); char *p = cache_make(c); if (wrong) p[40] = 1; look(); }
 void verify_large(void) { char *p = make(300000); if (wrong) p[300000] = 1; look(); }
+void verify_aligned(void) { char *p = memalign(256, 100); if (wrong) p[100] = 1; look(); }
+void verify_aligned_large(void) { char *p = memalign(1 << 21, 300000); if (wrong) p[300000] = 1; look(); }
+void verify_after_aligned_large(void) { char *p = memalign(1 << 21, 300000); drop(p); if (wrong) p[299999] = 1; look(); }
 void verify_after_large(void) { char *p = make(300000); drop(p); if (wrong) p[299999] = 1; look(); }
 void verify_after_huge(void) { char *p = make(40000000); drop(p); if (wrong) p[39999999] = 1; look(); }
 
@@ -255,6 +295,13 @@ static const struct { const char *name; void (*run)(void); } kinds[] = {
     K(delete_of_large_malloc), K(realloc_of_new), K(free_of_umem), K(umem_free_of_malloc), K(wrong_size), K(wrong_size_large),
     K(wrong_cache), K(cache_twice), K(cache_past), K(free_of_object), K(cache_free_of_malloc), K(verify_past), K(verify_after), K(verify_object),
     K(verify_large), K(verify_after_large), K(verify_after_huge),
+    K(past_empty_aligned), K(past_empty_aligned_large), K(past_large_then_realloc), K(past_aligned_then_realloc), K(after_empty),
+    K(after_aligned), K(after_aligned_large), K(twice_empty), K(twice_big_class), K(twice_realloc_large), K(inside_big_class),
+    K(inside_aligned), K(inside_aligned_large), K(inside_realloc_large), K(delete_of_empty), K(delete_of_aligned),
+    K(delete_of_aligned_large), K(free_of_large_new), K(wrong_size_of_delete), K(wrong_size_of_delete_array),
+    K(wrong_size_of_delete_large), K(free_of_large_umem), K(umem_free_of_large_malloc), K(wrong_size_zero),
+    K(wrong_size_aligned), K(wrong_size_aligned_large), K(cache_free_of_large), K(cache_free_of_freed_large),
+    K(cache_free_inside_large), K(verify_aligned), K(verify_aligned_large), K(verify_after_aligned_large),
     { 0, 0 }, /* the rest is not listed */
     K(letters), K(past_far_off), K(many_then_wait), K(too_large), K(too_large_then_wait), K(in_handler), K(deep), K(turns_small), K(turns_large),
     K(every_byte_behind), K(every_byte_freed),

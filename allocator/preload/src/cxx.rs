@@ -15,7 +15,12 @@ use crate::pointer;
 use core::ffi::c_void;
 #[cfg(target_arch = "x86_64")]
 use umem_core::{allocate_entry, release_entry};
-use umem_core::{debug::message, malloc, sys::process, unwind::Entry};
+use umem_core::{
+    debug::{Return, message},
+    malloc,
+    sys::process,
+    unwind::Entry,
+};
 use umem_layout::family;
 
 #[cfg(target_arch = "x86_64")]
@@ -63,12 +68,22 @@ extern "C" fn new_array_aligned(size: usize, align: usize, sp: usize, fp: usize)
     aligned(size, align, family::NEW_ARRAY, Entry { sp, fp })
 }
 
-unsafe extern "C" fn delete_object(old: *mut c_void, sp: usize, fp: usize) {
+unsafe extern "C" fn free_object(old: *mut c_void, sp: usize, fp: usize) {
     malloc::release_object_slow(old.expose_provenance(), Entry { sp, fp });
 }
 
-unsafe extern "C" fn delete_array_of(old: *mut c_void, sp: usize, fp: usize) {
+unsafe extern "C" fn free_array(old: *mut c_void, sp: usize, fp: usize) {
     malloc::release_array_slow(old.expose_provenance(), Entry { sp, fp });
+}
+
+unsafe extern "C" fn free_object_of(old: *mut c_void, size: usize, sp: usize, fp: usize) {
+    let how = Return::DELETE.of_size(size);
+    malloc::release_sized_slow(how, old.expose_provenance(), Entry { sp, fp });
+}
+
+unsafe extern "C" fn free_array_of(old: *mut c_void, size: usize, sp: usize, fp: usize) {
+    let how = Return::DELETE_ARRAY.of_size(size);
+    malloc::release_sized_slow(how, old.expose_provenance(), Entry { sp, fp });
 }
 
 extern "C" fn without_libstdcxx() -> ! {
@@ -292,7 +307,7 @@ nothrow_new! {
 /// Forms of `operator delete`, which all do the same unless the program replaces a basic one.
 #[cfg(target_arch = "x86_64")]
 macro_rules! delete {
-    ($($symbol:literal $name:ident => $body:ident $(, $base:literal)*;)*) => { $(
+    ($($symbol:literal $name:ident => $body:ident, $sp:literal, $fp:literal $(, $base:literal)*;)*) => { $(
         /// `operator delete`.
         ///
         /// # Safety
@@ -302,7 +317,7 @@ macro_rules! delete {
         pub unsafe extern "C" fn $name() {
             release_entry!(
                 [concat!("umem_own", $symbol, ":") $(, unless_replaced!($base))*]
-                ["mov rsi, rsp", "mov rdx, rbp", "jmp {body}"]
+                [concat!("mov ", $sp, ", rsp"), concat!("mov ", $fp, ", rbp"), "jmp {body}"]
                 body = sym $body,
             )
         }
@@ -311,16 +326,16 @@ macro_rules! delete {
 
 #[cfg(target_arch = "x86_64")]
 delete! {
-    "_ZdlPv" delete => delete_object;
-    "_ZdaPv" delete_array => delete_array_of, "_ZdlPv";
-    "_ZdlPvm" delete_sized => delete_object, "_ZdlPv";
-    "_ZdaPvm" delete_array_sized => delete_array_of, "_ZdaPv", "_ZdlPv";
-    "_ZdlPvRKSt9nothrow_t" delete_nothrow => delete_object, "_ZdlPv";
-    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow => delete_array_of, "_ZdaPv", "_ZdlPv";
-    "_ZdlPvSt11align_val_t" delete_aligned => delete_object;
-    "_ZdaPvSt11align_val_t" delete_array_aligned => delete_array_of, "_ZdlPvSt11align_val_t";
-    "_ZdlPvmSt11align_val_t" delete_sized_aligned => delete_object, "_ZdlPvSt11align_val_t";
-    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned => delete_array_of, "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_t";
-    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow => delete_object, "_ZdlPvSt11align_val_t";
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow => delete_array_of, "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_t";
+    "_ZdlPv" delete => free_object, "rsi", "rdx";
+    "_ZdaPv" delete_array => free_array, "rsi", "rdx", "_ZdlPv";
+    "_ZdlPvm" delete_sized => free_object_of, "rdx", "rcx", "_ZdlPv";
+    "_ZdaPvm" delete_array_sized => free_array_of, "rdx", "rcx", "_ZdaPv", "_ZdlPv";
+    "_ZdlPvRKSt9nothrow_t" delete_nothrow => free_object, "rsi", "rdx", "_ZdlPv";
+    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow => free_array, "rsi", "rdx", "_ZdaPv", "_ZdlPv";
+    "_ZdlPvSt11align_val_t" delete_aligned => free_object, "rsi", "rdx";
+    "_ZdaPvSt11align_val_t" delete_array_aligned => free_array, "rsi", "rdx", "_ZdlPvSt11align_val_t";
+    "_ZdlPvmSt11align_val_t" delete_sized_aligned => free_object_of, "rdx", "rcx", "_ZdlPvSt11align_val_t";
+    "_ZdaPvmSt11align_val_t" delete_array_sized_aligned => free_array_of, "rdx", "rcx", "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_t";
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_aligned_nothrow => free_object, "rsi", "rdx", "_ZdlPvSt11align_val_t";
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_aligned_nothrow => free_array, "rsi", "rdx", "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_t";
 }

@@ -18,7 +18,7 @@ use crate::{
     vmem,
 };
 use core::{ffi::c_int, sync::atomic::Ordering};
-use umem_layout::{cache_flag, error_code, family};
+use umem_layout::{cache_flag, error_code, family, unit};
 
 /// Creates a cache.
 ///
@@ -191,7 +191,10 @@ pub unsafe fn free(cache: CacheRef, address: usize, entry: Entry) {
 fn free_slow(cache: CacheRef, address: usize, entry: Entry) {
     thread::heed();
     let Some(slab) = vmem::slab_at(address) else {
-        return checked::invalid(address, Return::CACHE_FREE, entry);
+        return match vmem::unit_kind(address) {
+            unit::BLOCKS => checked::block_to_cache(address, cache, entry),
+            _ => checked::invalid(address, Return::CACHE_FREE, entry),
+        };
     };
     let buffer = match Buffer::at(slab, address) {
         Ok(buffer) if buffer.index < slab.carved().get() as usize => buffer,

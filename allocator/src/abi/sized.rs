@@ -22,7 +22,7 @@ use crate::{
     vmem,
 };
 use core::{ffi::c_int, sync::atomic::Ordering};
-use umem_layout::{buffer_state, error_code, family, unit};
+use umem_layout::{buffer_state, family, unit};
 
 /// Least alignment that can be asked for.
 const ALIGN_MIN: usize = 8;
@@ -147,15 +147,6 @@ fn class_of_buffer(address: usize, kind: u8) -> Option<usize> {
     })
 }
 
-fn bad_size(allocated: usize, freed: usize) -> Damage {
-    Damage {
-        code: error_code::BAD_SIZE,
-        offset: 0,
-        expected: allocated as u64,
-        found: freed as u64,
-    }
-}
-
 /// A live block that was allocated with another size. It stays with whoever has it.
 fn wrong_block(address: usize, size: usize) -> Option<(Damage, Subject)> {
     let (_, block) = checked::block_at(address)?;
@@ -163,7 +154,7 @@ fn wrong_block(address: usize, size: usize) -> Option<(Damage, Subject)> {
     let allocated = block.requested().get() as usize;
     (live && allocated != size).then(|| {
         (
-            bad_size(allocated, size),
+            Damage::of_size(allocated, size),
             checked::block_subject(block, address),
         )
     })
@@ -183,7 +174,12 @@ fn wrong_buffer(
         None if fits_class(class, size, exact_class) => return None,
         None => cache::class_size(class),
     };
-    (allocated != size).then(|| (bad_size(allocated, size), Subject::buffer(buffer, address)))
+    (allocated != size).then(|| {
+        (
+            Damage::of_size(allocated, size),
+            Subject::buffer(buffer, address),
+        )
+    })
 }
 
 fn fits_class(class: usize, size: usize, exact: bool) -> bool {

@@ -59,6 +59,16 @@ impl Damage {
             found: 0,
         }
     }
+
+    /// Memory of one size was freed with another.
+    pub const fn of_size(allocated: usize, freed: usize) -> Self {
+        Self {
+            code: error_code::BAD_SIZE,
+            offset: 0,
+            expected: allocated as u64,
+            found: freed as u64,
+        }
+    }
 }
 
 impl Buffer {

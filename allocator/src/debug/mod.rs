@@ -40,11 +40,26 @@ pub struct Return {
     pub function: &'static str,
     /// The family of functions whose memory it takes: `umem_layout::family`. None: of all.
     pub family: u8,
+    /// The size that the program says it has.
+    pub size: usize,
 }
 
 impl Return {
+    /// Nothing was said of the size.
+    pub const ANY_SIZE: usize = usize::MAX;
+
     const fn new(function: &'static str, family: u8) -> Self {
-        Self { function, family }
+        Self {
+            function,
+            family,
+            size: Self::ANY_SIZE,
+        }
+    }
+
+    /// The program says that the memory has this size.
+    #[must_use]
+    pub const fn of_size(self, size: usize) -> Self {
+        Self { size, ..self }
     }
     /// free(3).
     pub const FREE: Self = Self::new("free", family::MALLOC);

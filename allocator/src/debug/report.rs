@@ -289,9 +289,18 @@ fn describe_damage(text: &mut Message, damage: &Damage, subject: &Subject) {
             let freed = subject.how.map_or("free", |how| how.function);
             writeln!(text, "allocated by {allocated}, given back by {freed}")
         }
-        (error_code::WRONG_CACHE, Some(owner), Some(named)) => {
-            text.push(b"buffer was allocated from ");
-            text.push(until_zero(&cache_name(owner)));
+        (error_code::WRONG_CACHE, owner, Some(named)) => {
+            text.push(b"buffer was allocated ");
+            match owner {
+                Some(owner) => {
+                    text.push(b"from ");
+                    text.push(until_zero(&cache_name(owner)));
+                }
+                None => {
+                    text.push(b"by ");
+                    text.push(family_name(damage.expected as u8).as_bytes());
+                }
+            }
             text.push(b",\ncaller attempting free to ");
             text.push(until_zero(&cache_name(named)));
             text.push(b".\n");
