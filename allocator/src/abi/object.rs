@@ -76,8 +76,7 @@ fn magazines(cache: CacheRef) -> Option<crate::raw::ThreadCacheRef> {
 /// As [`magazines`]; none when the thread has paused.
 #[inline(always)]
 fn quick_magazines(cache: CacheRef) -> Option<crate::raw::ThreadCacheRef> {
-    let slot = cache.thread_slot().get().checked_sub(1)?;
-    thread::quick_cache(slot as usize)
+    magazines(cache).filter(|_| !thread::has_paused())
 }
 
 /// Allocates an object in constructed state. Zero: no memory or the constructor failed, and the allocation may fail.
